@@ -1,0 +1,121 @@
+"""The command `qlot`: one front door to the commands of whichever rooms are installed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from qlot.runtime.errors import ParityError, QlotError
+
+DISTRIBUTION = "qlot-mobile"
+ENGINES = ("onnxruntime", "ai-edge-litert", "coremltools", "torch")  # distributions
+
+
+@dataclass(frozen=True)
+class Room:
+    """A module with a function `commands(app)`, and what its command cannot do without."""
+
+    module: str
+    needs: str | None = None  # import name
+    extra: str = ""  # the extra that installs it, also the name of the command
+
+
+EXPORT = Room("qlot.export.cli", "torch", "export")
+ROOMS = (Room("qlot.runtime.cli"), EXPORT, Room("qlot.benchmarks.cli"), Room("qlot.training.cli", "torch", "train"))
+
+
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `qlot` and exit: 0 well, 1 out of parity, 2 an error of usage, bundle or file, 130 interrupted."""
+    app = _app("Export, verify, inspect and run QLOT face landmark bundles.")
+    app.callback(no_args_is_help=True, epilog="Each command explains itself: `qlot COMMAND --help`")(_root)
+    for room in ROOMS:
+        if _found(room.module):
+            _register(app, room)
+    _exit_with(app, "qlot", arguments)
+
+
+def run_export(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `qlot-export`, which is `qlot export`, and exit likewise."""
+    app = _app("")
+    _register(app, EXPORT)
+    # A single command is run without naming it.
+    app.registered_commands = [c for c in app.registered_commands if c.callback and c.callback.__name__ == "export"]
+    _exit_with(app, "qlot-export", arguments)
+
+
+def _app(text: str) -> typer.Typer:
+    return typer.Typer(help=text, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+
+def _found(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its package
+        return False
+
+
+def _register(app: typer.Typer, room: Room) -> None:
+    """Add a room's commands, or in their place one that says what to install."""
+    if room.needs is None or _found(room.needs):
+        importlib.import_module(room.module).commands(app)
+        return
+    line = f"qlot {room.extra} needs the {room.extra} extra: pip install '{DISTRIBUTION}[{room.extra}]'"
+
+    def missing() -> None:
+        raise QlotError(line)
+
+    missing.__name__ = room.extra
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    app.command(room.extra, help=f"(not installed) {line}", context_settings=anything, add_help_option=False)(missing)
+
+
+def _versions(wanted: bool) -> None:
+    if not wanted:
+        return
+    console = Console()
+    for name in (DISTRIBUTION, *ENGINES):
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = "not installed"
+        console.print(f"{name} {version}", highlight=False, markup=False)
+    raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_versions, is_eager=True, help=f"Show the versions of {DISTRIBUTION} and the engines."
+        ),
+    ] = False,
+) -> None:
+    """Options of `qlot` itself."""
+
+
+def _exit_with(app: typer.Typer, name: str, arguments: Sequence[str] | None) -> NoReturn:
+    """Run a command line; the one place where errors become a line on stderr and an exit code."""
+    try:
+        app(None if arguments is None else list(arguments), prog_name=name)
+    except QlotError as e:
+        _complain(str(e))
+        raise SystemExit(1 if isinstance(e, ParityError) else 2) from None
+    except OSError as e:
+        _complain(f"{e.filename}: {e.strerror}" if e.filename else str(e))
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    raise SystemExit(0)
+
+
+def _complain(text: str) -> None:
+    line = " ".join(f"error: {text}".split())
+    Console(stderr=True).print(Text(line, style="red"), soft_wrap=True)

@@ -1,0 +1,80 @@
+"""On-policy calibration: the float tracker runs over the clip, and what reaches each stage is recorded.
+
+Every refinement step is recorded, cold starts and re-acquisitions included: the tracker is reset at regular intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qlot.export.clips import MIN_CALIBRATION_FRAMES, Clip
+from qlot.export.errors import ExportError
+from qlot.export.stages import Stage
+from qlot.runtime.manifest import StageName, TrackerSpec
+from qlot.runtime.recurrence import Features
+from qlot.runtime.result import FloatArray, Status
+from qlot.runtime.state import State
+from qlot.runtime.tracker import Tracker
+
+RESET_EVERY = 25  # frames
+
+Feeds = dict[StageName, list[Mapping[str, NDArray[np.float32]]]]
+
+
+@dataclass
+class RecordingStages:
+    """The float stages about to be converted, run in PyTorch, with every input kept."""
+
+    stages: Sequence[Stage]
+    size: int
+    gate: NDArray[np.float32]  # (2,) for the unrolled refiner
+    feeds: Feeds = field(default_factory=lambda: {"extractor": [], "refiner": [], "refiner_unrolled": []})
+    fresh: bool = False  # no step yet since the last extraction
+
+    def extract(self, image: FloatArray) -> Features:
+        """Run and record the extractor on an image (1, 3, S, S)."""
+        self.fresh = True
+        return self._run("extractor", {"image": image})
+
+    def refine(self, features: Features, state: State) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Run and record one refinement step."""
+        feeds = {**features, "landmarks": state.landmarks, "hidden": state.hidden}
+        if self.fresh:  # where an unrolled refiner would be called
+            self.feeds["refiner_unrolled"].append({**feeds, "gate": self.gate})
+            self.fresh = False
+        out = self._run("refiner", feeds)
+        return out["displacement"], out["covariance"], out["hidden_out"]
+
+    @torch.inference_mode()
+    def _run(self, name: StageName, feeds: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        stage = next(s for s in self.stages if s.name == name)
+        self.feeds[name].append(feeds)
+        outputs = stage.module(*(torch.from_numpy(feeds[t.name]) for t in stage.inputs))
+        return {t.name: value.numpy() for t, value in zip(stage.outputs, outputs, strict=True)}
+
+
+def record(stages: Sequence[Stage], spec: TrackerSpec, clip: Clip) -> Feeds:
+    """Track a clip with the float stages and return the inputs of each.
+
+    Raises:
+        ExportError: the face is tracked in fewer frames than calibration needs.
+    """
+    gate = np.array([spec.gate.radius, spec.gate.cutoff], np.float32)
+    recorder = RecordingStages(stages, spec.preprocessing.size, gate)
+    tracker = Tracker(spec, recorder)
+    tracked = 0
+    for i, frame in enumerate(clip.frames):
+        if i % RESET_EVERY == 0:
+            tracker.reset()
+        tracked += tracker.update(frame.rgb, frame.timestamp).status is Status.TRACKING
+    if tracked < MIN_CALIBRATION_FRAMES:
+        raise ExportError(
+            f"a face is tracked in {tracked} of {len(clip.frames)} frames of the calibration clip {clip.source!r}; "
+            f"at least {MIN_CALIBRATION_FRAMES} are needed: use a clip that shows one face throughout."
+        )
+    return recorder.feeds

@@ -1,0 +1,200 @@
+"""The command `qlot export`, which is also `qlot-export`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from qlot.export.errors import ExportError
+
+if TYPE_CHECKING:
+    from qlot.export.pipeline import ExportResult
+
+
+class TargetName(StrEnum):
+    """Targets of an export."""
+
+    ONNX = "onnx"
+    TFLITE = "tflite"
+    COREML = "coreml"
+
+
+class LoweringName(StrEnum):
+    """How correlation and lookup are computed."""
+
+    AUTO = "auto"
+    DENSE = "dense"
+    WINDOWED = "windowed"
+
+
+class SchemeName(StrEnum):
+    """Storage and arithmetic."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    W8 = "w8"
+    W8A8 = "w8a8"
+
+
+def export(
+    target: Annotated[
+        TargetName,
+        typer.Option("--target", "-t", help="Runtime to export for. This version builds onnx.", show_default=False),
+    ],
+    scheme: Annotated[
+        SchemeName | None,
+        typer.Option(
+            help="Storage and arithmetic: fp32; fp16; w8 (weights int8); w8a8 (convolutions and hidden linears static "
+            "int8, heads and coordinates float).",
+            show_default="fp32",
+            rich_help_panel="Scheme",
+        ),
+    ] = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Short for --scheme fp16.", rich_help_panel="Scheme")] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="Short for --scheme w8a8. Calibrates on the built-in clip unless --calib is given.",
+            rich_help_panel="Scheme",
+        ),
+    ] = False,
+    calib: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="VIDEO_OR_DIR",
+            help="Calibrate on this video or image folder: one face throughout, 32 to 600 frames.",
+            show_default="100 frames of the built-in clip",
+            rich_help_panel="Scheme",
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str,
+        typer.Option(
+            "--checkpoint",
+            "-c",
+            metavar="FILE_OR_NAME",
+            help="Our .safetensors, the published .pth, or the name of shipped weights: final128 (128 px input), final (224 px).",
+            rich_help_panel="Model",
+        ),
+    ] = "final128",
+    layout: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="Landmarks to track: wflw98, ibug68, synth70, mediapipe478, eyes, or a JSON file of 3D points.",
+            rich_help_panel="Model",
+        ),
+    ] = "wflw98",
+    iterations: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=12,
+            metavar="K",
+            help="Also write a refiner unrolled K times, one call for a whole frame.",
+            show_default="none",
+            rich_help_panel="Model",
+        ),
+    ] = None,
+    lowering: Annotated[
+        LoweringName,
+        typer.Option(
+            help="Correlation: dense maps (GPUs, neural engines), windowed gathers (CPUs), or what suits the target.",
+            rich_help_panel="Model",
+        ),
+    ] = LoweringName.AUTO,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="Folder of the bundle.",
+            show_default="qlot-PRESET-LAYOUT-TARGET-SCHEME",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing bundle.", rich_help_panel="Output")
+    ] = False,
+    golden: Annotated[
+        bool,
+        typer.Option(
+            "--golden/--no-golden",
+            help="Include the golden sequence (30 frames, 2 to 6 MB) that `qlot verify` replays.",
+            rich_help_panel="Output",
+        ),
+    ] = True,
+) -> None:
+    """Export a QLOT checkpoint to a verified bundle.
+
+    A bundle holds one graph per stage (extractor once per frame, refiner once per iteration), a manifest with all that
+    an app needs to know, and a golden sequence. It is opened and replayed against float32 PyTorch before it is written;
+    beyond the scheme's tolerance nothing is written.
+    """
+    from qlot.export.pipeline import ExportRequest
+    from qlot.export.pipeline import export as run
+
+    request = ExportRequest(
+        target=target.value,
+        scheme=_scheme(scheme, fp16, int8),
+        checkpoint=checkpoint,
+        layout=layout,
+        unrolled=iterations,
+        lowering=None if lowering is LoweringName.AUTO else lowering.value,
+        calibration=calib,
+        out=out,
+        force=force,
+        golden=golden,
+    )
+    console = Console()
+    with console.status("starting") as status:
+        result = run(request, lambda text: status.update(text))
+    _report(console, result)
+
+
+def _scheme(scheme: SchemeName | None, fp16: bool, int8: bool) -> str:
+    chosen = [*([scheme.value] if scheme else []), *(["fp16"] if fp16 else []), *(["int8"] if int8 else [])]
+    if len(chosen) > 1:
+        raise ExportError(f"{' and '.join(chosen)} are two schemes: choose one.")
+    return chosen[0] if chosen else "fp32"
+
+
+def _report(console: Console, result: ExportResult) -> None:
+    manifest, report = result.bundle.manifest, result.report
+    if manifest.scheme.requested != manifest.scheme.name:
+        console.print(f"--{manifest.scheme.requested} is scheme {manifest.scheme.name} (see `qlot inspect`)")
+    if result.calibration:
+        c = result.calibration
+        console.print(f"calibration: {c.source}, {c.frames} frames, sha256 {c.sha256[:12]}...", highlight=False)
+    table = Table("stage", "file", "MB", "MMAC", box=None, pad_edge=False)
+    sizes = {f.path: f.bytes for f in manifest.files}
+    for name, stage in manifest.stages.items():
+        table.add_row(name, stage.file, f"{sizes[stage.file] / 1e6:.2f}", f"{stage.macs / 1e6:.1f}")
+    console.print(table)
+    worst = report.worst
+    console.print(
+        f"parity over {len(report.errors)} free-running frames against float32 PyTorch, px of the network input: "
+        f"median {report.median_px:.2g}, p99 {report.p99_px:.2g}, max {report.max_px:.2g} "
+        f"(frame {worst.frame}, step {worst.step}, {worst.landmark}); {report.tolerance_px:g} allowed",
+        highlight=False,
+    )
+    console.print(f"engine: {report.engine}", highlight=False)
+    console.print(f"written: {result.bundle.path}", highlight=False, soft_wrap=True)
+
+
+def commands(app: typer.Typer) -> None:
+    """Register `export`."""
+    app.command(
+        epilog="Examples:\n\n"
+        "- `qlot-export --target onnx`\n"
+        "- `qlot-export --target onnx --int8`\n"
+        "- `qlot-export --target onnx --int8 --calib my_clip.mp4 --layout eyes`\n"
+        "- `qlot-export --target onnx --fp16 -c final -o app/assets/qlot`"
+    )(export)

@@ -1,0 +1,174 @@
+"""One export from checkpoint to verified bundle."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from qlot.export import writer
+from qlot.export.calibration import record
+from qlot.export.clips import Clip, calibration_clip, parity_clip
+from qlot.export.contract import confidence_for, tracker_spec
+from qlot.export.errors import ExportError
+from qlot.export.parity import GOLDEN_LENGTH, PARITY_LENGTH, first_frames, measure, parity_spec, record_reference
+from qlot.export.reference import TorchStages, write_mask
+from qlot.export.schemes import SchemePlan, plan_for
+from qlot.export.stages import make_stages
+from qlot.export.targets import load_target
+from qlot.model.checkpoint import CheckpointError, checkpoint_metadata, file_sha256, load_checkpoint
+from qlot.model.fuse import fuse
+from qlot.model.layout import LayoutError, load_layout
+from qlot.model.qlot import QLOT
+from qlot.model.weights import DEFAULT, shipped_weights, weights_path
+from qlot.runtime.bundle import Bundle
+from qlot.runtime.manifest import SCHEMA_VERSION, CalibrationSpec, Lowering, Manifest, ModelSpec, SchemeSpec, Target
+from qlot.runtime.replay import ReplayReport, replay
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What a user asked for.
+
+    Attributes:
+        target: onnx; later tflite and coreml.
+        scheme: a scheme or an alias, as typed.
+        checkpoint: a file, or the name of shipped weights.
+        layout: a shipped layout, or a JSON file.
+        unrolled: steps of an additional unrolled refiner; None for none.
+        lowering: None picks the target's own.
+        calibration: a clip or image folder in place of the built-in frames.
+        out: the bundle's folder; None names it by preset, layout, target and scheme, in the working directory.
+        force: replace an existing bundle.
+        golden: include the golden sequence.
+    """
+
+    target: Target
+    scheme: str = "fp32"
+    checkpoint: str = DEFAULT
+    layout: str = "wflw98"
+    unrolled: int | None = None
+    lowering: Lowering | None = None
+    calibration: Path | None = None
+    out: Path | None = None
+    force: bool = False
+    golden: bool = True
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A written bundle, and how it did on the parity frames."""
+
+    bundle: Bundle
+    report: ReplayReport
+    calibration: CalibrationSpec | None
+
+
+def export(request: ExportRequest, progress: Progress = lambda _: None) -> ExportResult:
+    """Export, verify and write a bundle.
+
+    Every bundle is opened by the runtime in a temporary place, replays its golden sequence and runs free over the
+    parity frames; only then it is renamed into place.
+
+    Raises:
+        ExportError: the request cannot be met; nothing was written.
+        ParityError: the bundle strays beyond its scheme's tolerance; nothing was written.
+    """
+    plan = plan_for(request.target, request.scheme)
+    target = load_target(request.target)
+    if request.calibration is not None and not plan.calibrated:
+        raise ExportError(f"scheme {plan.name} needs no calibration: leave --calib out, or choose --int8.")
+    path, model = _load(request.checkpoint)
+    try:
+        layout = load_layout(request.layout)
+    except LayoutError as e:
+        raise ExportError(str(e)) from e
+    name = f"qlot-{model.config.preset}-{layout.name}-{request.target}-{plan.name}"
+    out = Path(os.path.abspath(request.out or name))  # noqa: PTH100 - resolve() would follow a link at `out`
+    writer.check_free(out, request.force)
+
+    clip = calibration_clip(request.calibration) if plan.calibrated else None  # refuse a bad clip before the work
+    reference, held_back = TorchStages(model, layout), parity_clip()
+    metadata = checkpoint_metadata(path)
+    progress("calibrating the confidence" if "confidence" not in metadata else "reading the confidence")
+    spec = tracker_spec(model.config, layout, confidence_for(metadata, reference, layout))
+    progress(f"tracking {PARITY_LENGTH} parity frames in PyTorch")
+    expected = record_reference(reference, spec, held_back, PARITY_LENGTH)
+
+    points = torch.tensor(layout.points, dtype=torch.float32)
+    lowering = request.lowering or target.DEFAULT_LOWERING
+    stages = make_stages(fuse(model, points, mask=write_mask(layout), lowering=lowering), request.unrolled)
+    feeds = {}
+    if clip is not None:
+        progress(f"recording {len(clip.frames)} calibration frames ({clip.source})")
+        feeds = record(stages, spec, clip)
+    graphs = {}
+    for stage in stages:
+        progress(f"converting the {stage.name.replace('_', ' ')}")
+        graphs[stage.name] = target.convert(stage, plan, feeds.get(stage.name))
+
+    with writer.replacing(out, request.force) as folder:
+        writer.write_graphs(folder, graphs)
+        writer.write_legal(folder)
+        golden = first_frames(expected, GOLDEN_LENGTH) if request.golden else None
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            model=ModelSpec(
+                preset=model.config.preset,
+                parameters=sum(p.numel() for p in model.parameters()),
+                checkpoint=path.name,
+                checkpoint_sha256=file_sha256(path),
+                licence=metadata.get("licence", "as the checkpoint's source states"),
+            ),
+            target=request.target,
+            lowering=lowering,
+            scheme=_scheme_spec(request, plan, clip),
+            stages=writer.stage_specs(stages, graphs),
+            golden=writer.write_golden_part(folder, golden, plan.tolerance_px),
+            parity=None,
+            tools={tool: importlib.metadata.version(tool) for tool in ("qlot-mobile", "numpy", *target.TOOLS)},
+            files=writer.listed_files(folder),
+            **{field: getattr(spec, field) for field in type(spec).model_fields},
+        )
+        writer.write_manifest(folder, manifest)
+        progress("verifying the written bundle")
+        report = measure(Bundle.open(folder), expected, plan.tolerance_px)
+        report.check()
+        writer.write_manifest(folder, manifest.model_copy(update={"parity": parity_spec(report, reference, held_back)}))
+        if request.golden:
+            replay(Bundle.open(folder)).check()
+    return ExportResult(Bundle.open(out), report, manifest.scheme.calibration)
+
+
+def resolve_checkpoint(checkpoint: str) -> Path:
+    """Find a checkpoint by file or by the name of shipped weights.
+
+    Raises:
+        ExportError: neither, with the names there are.
+    """
+    if checkpoint in shipped_weights():
+        return weights_path(checkpoint)
+    if not Path(checkpoint).is_file():
+        raise ExportError(
+            f"no checkpoint file {checkpoint!r}, and no shipped weights of that name: {', '.join(shipped_weights())}"
+        )
+    return Path(checkpoint)
+
+
+def _load(checkpoint: str) -> tuple[Path, QLOT]:
+    path = resolve_checkpoint(checkpoint)
+    try:
+        return path, load_checkpoint(path)
+    except CheckpointError as e:
+        raise ExportError(str(e)) from e
+
+
+def _scheme_spec(request: ExportRequest, plan: SchemePlan, clip: Clip | None) -> SchemeSpec:
+    calibration = clip and CalibrationSpec(source=clip.source, frames=len(clip.frames), sha256=clip.sha256)
+    return SchemeSpec(name=plan.name, requested=request.scheme, rules=plan.rules, calibration=calibration)

@@ -1,0 +1,102 @@
+"""The table of target x scheme: which modules are stored and computed how, and what is refused.
+
+A scheme means the same arithmetic on every target, or it is refused there. Modules fall into groups by their path in
+the fused network; whatever no group names stays float32: coordinates, tent weights, correlation, position update,
+output heads, softmaxes and their logits, norms, gates, slots, and all inputs and outputs.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from qlot.export.errors import SchemeError
+from qlot.runtime.manifest import Scheme, Target
+
+Arithmetic = Literal["float32", "float16", "int8"]
+Group = Literal["extractor convolutions", "refiner hidden linears"]
+
+# Paths of the modules in the fused network, as they appear in the traced graphs.
+GROUPS: dict[Group, re.Pattern[str]] = {
+    "extractor convolutions": re.compile(r"model\.(backbone|pyramid)\..*"),
+    "refiner hidden linears": re.compile(
+        r"model\.refiner\.(encoder\.(branches\.\d+\.linear|correlation\.\d+|state\.linear|context|context_features)"
+        r"|mixer\.(write_route|read_route|value|read_value|local|out)|hidden_linear)"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class SchemePlan:
+    """What a scheme does to each group, and how far its replay may stray from float32 PyTorch.
+
+    Tolerances are pixels of the network input: the largest distance of any landmark at any step of a free run.
+    """
+
+    name: Scheme
+    arithmetic: dict[Group, Arithmetic]
+    rules: dict[str, str]  # for people and the manifest
+    tolerance_px: float
+    calibrated: bool = False
+
+    def quantised(self, path: str) -> Arithmetic:
+        """Arithmetic of a module by its path in the fused network."""
+        return next((self.arithmetic[g] for g, p in GROUPS.items() if p.fullmatch(path)), "float32")
+
+
+_KEPT = "everything else: float32 storage and arithmetic, all inputs and outputs float32"
+
+PLANS: dict[Scheme, SchemePlan] = {
+    "fp32": SchemePlan(
+        "fp32",
+        {"extractor convolutions": "float32", "refiner hidden linears": "float32"},
+        {"all": "float32 storage and arithmetic"},
+        tolerance_px=0.02,
+    ),
+    "fp16": SchemePlan(
+        "fp16",
+        {"extractor convolutions": "float16", "refiner hidden linears": "float16"},
+        {
+            "extractor convolutions": "float16 weights, float16 activations in and out",
+            "refiner hidden linears": "float16 weights, float16 inputs and outputs, cast to float32 after each",
+            "kept float": _KEPT,
+        },
+        tolerance_px=0.15,
+    ),
+    "w8a8": SchemePlan(
+        "w8a8",
+        {"extractor convolutions": "int8", "refiner hidden linears": "int8"},
+        {
+            "extractor convolutions": "int8 weights per output channel, uint8 activations per tensor, int32 sums, static",
+            "refiner hidden linears": "int8 weights per output channel, uint8 inputs per tensor, int32 sums, "
+            "float32 outputs, static",
+            "kept float": _KEPT,
+        },
+        tolerance_px=1.5,
+        calibrated=True,
+    ),
+}
+
+ALIASES: dict[str, Scheme] = {"fp16": "fp16", "int8": "w8a8"}
+
+# What a target cannot do, with the reason and the nearest valid choice; all else in PLANS is valid.
+REFUSED: dict[tuple[Target, Scheme], str] = {
+    ("onnx", "w8"): "weight-only int8 is not built for onnx yet; --int8 (w8a8) is smaller in memory traffic, "
+    "--fp16 is exact to 0.15 px",
+}
+
+
+def plan_for(target: Target, scheme: str) -> SchemePlan:
+    """Look up the plan of a scheme on a target.
+
+    Raises:
+        SchemeError: unknown or refused, with the reason and the choices.
+    """
+    name = ALIASES.get(scheme, scheme)
+    reason = REFUSED.get((target, name)) if name in ("fp32", "fp16", "w8", "w8a8") else None
+    if reason:
+        raise SchemeError(f"scheme {name} is refused on {target}: {reason}")
+    if name not in PLANS:
+        raise SchemeError(f"unknown scheme {scheme!r}; there are: {', '.join(PLANS)}")
+    return PLANS[name]

@@ -1,0 +1,121 @@
+"""ONNX: traced by torch.onnx (dynamo), opset 18, one self-contained file per stage."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+
+import onnx
+import torch
+from onnx import ModelProto
+
+from qlot.export.errors import TargetError
+from qlot.export.half import is_half, to_half
+from qlot.export.schemes import SchemePlan
+from qlot.export.stages import Stage
+from qlot.export.targets import Feeds, Graph
+from qlot.export.targets.onnx_int8 import quantise
+
+DEFAULT_LOWERING = "windowed"  # engines for ONNX run on CPUs: an integer gather is cheap, a correlation map is not
+TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
+OPSET = 18
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
+    """Convert a stage.
+
+    Raises:
+        TargetError: the exporter failed, or the result is not a valid opset 18 graph.
+    """
+    model = trace(to_half(stage, plan) if is_half(plan) else stage)
+    macs = count_macs(model)
+    if plan.calibrated:
+        if not calibration:
+            raise TargetError(f"scheme {plan.name} needs calibration inputs for the {stage.name}")
+        model = quantise(model, plan, module_paths(model), calibration)
+    _strip(model)
+    onnx.checker.check_model(model)
+    opsets = {o.domain: o.version for o in model.opset_import}
+    if opsets.get("") != OPSET:
+        raise TargetError(f"the {stage.name} came out with opsets {opsets}, wanted {OPSET}")
+    ops = Counter(node.op_type for node in model.graph.node)
+    return Graph(model.SerializeToString(), ".onnx", macs, dict(sorted(ops.items())))
+
+
+def trace(stage: Stage) -> ModelProto:
+    """Trace a stage with its canonical tensor names."""
+    with _quiet(), torch.inference_mode(mode=False), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                stage.module,
+                stage.example(),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[t.name for t in stage.inputs],
+                output_names=[t.name for t in stage.outputs],
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as e:
+            raise TargetError(f"the ONNX exporter failed on the {stage.name}: {e}") from e
+    return onnx.shape_inference.infer_shapes(program.model_proto, data_prop=True)
+
+
+def module_paths(model: ModelProto) -> dict[str, str]:
+    """Map each node to the path of the module it was traced from."""
+    paths = {}
+    for node in model.graph.node:
+        scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), "[]")
+        names = [s.strip(" '\"") for s in scopes.strip("[]").split(",")]
+        paths[node.name] = next((n for n in reversed(names[:-1]) if n), "")
+    return paths
+
+
+def count_macs(model: ModelProto) -> int:
+    """Count the multiply-accumulates of convolutions and matrix products from the inferred shapes."""
+    shapes = {
+        v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
+        for v in (*model.graph.input, *model.graph.value_info, *model.graph.output)
+    }
+    shapes.update({t.name: tuple(t.dims) for t in model.graph.initializer})
+    total = 0
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            total += math.prod(shapes[node.output[0]]) * math.prod(shapes[node.input[1]][1:])
+        elif node.op_type in ("Gemm", "MatMul"):
+            transposed = any(a.name == "transA" and a.i for a in node.attribute)
+            total += math.prod(shapes[node.output[0]]) * shapes[node.input[0]][0 if transposed else -1]
+    return total
+
+
+def _strip(model: ModelProto) -> None:
+    """Drop what the tracer notes for itself: stack traces with paths of this machine do not ship."""
+    model.doc_string = ""
+    model.producer_name, model.producer_version = "qlot-mobile", ""
+    del model.metadata_props[:]
+    for thing in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        thing.doc_string = ""
+        del thing.metadata_props[:]
+    for tensor in model.graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the tracer's progress and its notes on packages that are not needed off the console."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,107 @@
+"""Static int8 for ONNX: QDQ graphs by ONNX Runtime's quantiser, held to the scheme's table.
+
+Two things are ours. Only the nodes that the plan names are quantised (an empty list would mean all of them). And the
+clamps that learnable affine blocks become (`qlot.model.fuse`): the quantiser drops a clamp because the range of its
+output saturates at the same value, which is true for bounds up to zero only, since a range always contains zero. Where
+the bound is above zero the clamp is put back, on the integers.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from qlot.export.schemes import SchemePlan
+from qlot.export.targets import Feeds
+
+# Operators that pass quantised values on between convolutions.
+_BETWEEN = ("Clip", "MaxPool", "Concat", "Add", "Pad", "Resize")
+
+
+class _Recorded(CalibrationDataReader):
+    def __init__(self, feeds: Feeds) -> None:
+        self._feeds: Iterator[Mapping[str, NDArray[np.float32]]] = iter(feeds)
+
+    def get_next(self) -> Mapping[str, NDArray[np.float32]] | None:
+        return next(self._feeds, None)
+
+
+def quantise(model: ModelProto, plan: SchemePlan, paths: Mapping[str, str], calibration: Feeds) -> ModelProto:
+    """Return the static int8 form of a traced stage.
+
+    Args:
+        model: float32 graph with inferred shapes.
+        plan: names the groups that become int8.
+        paths: module path of each node.
+        calibration: recorded inputs of this stage.
+    """
+    heavy = [n.name for n in model.graph.node if n.op_type in ("Conv", "Gemm") and _is_int8(plan, paths, n)]
+    if not heavy:
+        return model
+    between = [n.name for n in model.graph.node if n.op_type in _BETWEEN and _is_int8(plan, paths, n)]
+    clamps = {n.output[0]: _lower_bound(n, model) for n in model.graph.node if n.op_type == "Clip"}
+    level = logging.getLogger().level
+    with tempfile.TemporaryDirectory() as folder:
+        source, prepared, target = (Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "int8"))
+        onnx.save(model, source)
+        logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises on the root logger
+        try:
+            quant_pre_process(source, prepared, skip_optimization=True, skip_symbolic_shape=True)
+            quantize_static(
+                prepared,
+                target,
+                _Recorded(calibration),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=["Conv", "Gemm", *_BETWEEN],
+                nodes_to_quantize=heavy + between,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"], "ForceQuantizeNoInputCheck": False},
+            )
+        finally:
+            logging.getLogger().setLevel(level)
+        quantised = onnx.load(target)
+    _restore_clamps(quantised, {name: low for name, low in clamps.items() if low > 0})
+    return quantised
+
+
+def _is_int8(plan: SchemePlan, paths: Mapping[str, str], node: NodeProto) -> bool:
+    path = paths[node.name]
+    if node.op_type == "Gemm" and not path.startswith("model.refiner"):
+        return False  # the context is an output head of the extractor
+    return plan.quantised(path if path.startswith("model.refiner") else f"{path}.") == "int8"
+
+
+def _lower_bound(clip: NodeProto, model: ModelProto) -> float:
+    name = clip.input[1] if len(clip.input) > 1 else ""
+    bound = next((t for t in model.graph.initializer if t.name == name), None)
+    return -np.inf if bound is None else float(numpy_helper.to_array(bound))
+
+
+def _restore_clamps(model: ModelProto, bounds: Mapping[str, float]) -> None:
+    """Insert an integer Clip behind the QuantizeLinear of each tensor whose dropped clamp was above zero."""
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    nodes = list(model.graph.node)
+    for i, node in reversed(list(enumerate(nodes))):
+        if node.op_type != "QuantizeLinear" or node.input[0] not in bounds:
+            continue
+        scale, zero = constants[node.input[1]], constants[node.input[2]]
+        low = np.clip(np.rint(bounds[node.input[0]] / scale) + zero, 0, 255).astype(np.uint8)
+        name, raw = f"{node.output[0]}_low", f"{node.output[0]}_raw"
+        model.graph.initializer.append(helper.make_tensor(name, TensorProto.UINT8, (), [int(low)]))
+        clip = helper.make_node("Clip", [raw, name], [node.output[0]], name=f"{node.name}_clamp")
+        node.output[0] = raw
+        nodes.insert(i + 1, clip)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

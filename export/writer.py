@@ -1,0 +1,109 @@
+"""Write a bundle: into a temporary neighbour first, opened, replayed, and only then renamed into place."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from qlot.export.errors import ExportError
+from qlot.export.stages import Stage
+from qlot.export.targets import Graph
+from qlot.runtime.bundle import MANIFEST
+from qlot.runtime.golden import GoldenSequence, write_golden
+from qlot.runtime.manifest import FileSpec, GoldenSpec, Manifest, StageName, StageSpec
+
+
+@contextmanager
+def replacing(out: Path, force: bool) -> Iterator[Path]:
+    """Yield a new folder that becomes `out` when the block ends, and vanishes when it fails.
+
+    Raises:
+        ExportError: `out` exists and `force` is not given, or it is something other than a bundle.
+    """
+    check_free(out, force)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as e:
+        raise ExportError(f"cannot write beside {out}: {e.strerror}. Choose another place with --out.") from e
+    try:
+        fresh = temporary / "new"
+        fresh.mkdir()
+        yield fresh
+        check_free(out, force)
+        if out.exists():
+            out.rename(temporary / "old")
+        fresh.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_free(out: Path, force: bool) -> None:
+    """Raise ExportError unless a bundle may be written at `out`."""
+    if not out.exists() and not out.is_symlink():
+        return
+    if not force:
+        raise ExportError(f"{out} exists already: choose another place with --out, or replace it with --force.")
+    if out.is_symlink() or not out.is_dir() or not (out / MANIFEST).is_file():
+        raise ExportError(f"{out} is not a bundle, so --force does not replace it: choose another place with --out.")
+
+
+def write_graphs(folder: Path, graphs: Mapping[StageName, Graph]) -> None:
+    """Write each stage's file."""
+    for name, graph in graphs.items():
+        (folder / f"{name}{graph.suffix}").write_bytes(graph.data)
+
+
+def stage_specs(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> dict[StageName, StageSpec]:
+    """Describe the converted stages."""
+    return {
+        s.name: StageSpec(
+            file=f"{s.name}{graphs[s.name].suffix}",
+            iterations=s.iterations,
+            inputs=s.inputs,
+            outputs=s.outputs,
+            macs=graphs[s.name].macs,
+            ops=graphs[s.name].ops,
+        )
+        for s in stages
+    }
+
+
+def write_golden_part(folder: Path, sequence: GoldenSequence | None, tolerance_px: float) -> GoldenSpec:
+    """Write the golden sequence and describe it; None leaves it out, and the manifest says so."""
+    if sequence is None:
+        return GoldenSpec(included=False)
+    index, _ = write_golden(folder, sequence)
+    return GoldenSpec(included=True, index=index, frames=len(sequence.crops), tolerance_px=tolerance_px)
+
+
+def write_legal(folder: Path) -> None:
+    """Write the licence and the notices: the weights', the layouts', and the golden face's."""
+    distribution = importlib.metadata.distribution("qlot-mobile")
+    for name in ("LICENSE", "NOTICE"):
+        text = distribution.read_text(f"licenses/{name}")
+        if not text:
+            raise ExportError(f"the installed qlot-mobile lacks its {name}: install it again.")
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def listed_files(folder: Path) -> tuple[FileSpec, ...]:
+    """List every file of a folder but the manifest, with size and hash."""
+    found = sorted(p for p in folder.rglob("*") if p.is_file() and p.relative_to(folder).as_posix() != MANIFEST)
+    return tuple(_file_spec(folder, path) for path in found)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`."""
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _file_spec(folder: Path, path: Path) -> FileSpec:
+    data = path.read_bytes()
+    relative = path.relative_to(folder).as_posix()
+    return FileSpec(path=relative, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())

@@ -1,0 +1,113 @@
+"""Correlation of landmark templates with the feature maps, looked up around the current position.
+
+Two lowerings of one function, neither with grid_sample or an index computed in floats beyond a floor:
+
+- dense: correlate the whole map once per frame, then sample it as T_y M T_x^T, a product with two small tent-weight
+  matrices (bilinear sampling with border padding, as matrix products). For TFLite, CoreML and GPUs.
+- windowed: gather only the feature pixels that the bilinear weights touch, by an integer index, and correlate there.
+  For ONNX on CPUs: no map is ever formed.
+
+Level i has maps of width W, kernels R and W' = W - R + 1 valid positions. A normalised position x looks up the map at
+u_j = x W/2 + (W' - 1)/2 + j for j = -2..2, each clamped to [0, W' - 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def correlation_map(features: Tensor, template: Tensor) -> Tensor:
+    """Correlate a whole map. (B, C, H, W), (B, N, K, C/K, R, R) -> (B, N, K, H', W')."""
+    b, c, h, w = features.shape
+    n, k, r = template.shape[1], template.shape[2], template.shape[-1]
+    kernels = template.transpose(1, 2).reshape(b * k * n, c // k, r, r)
+    maps = F.conv2d(features.reshape(1, b * c, h, w), kernels, groups=b * k)
+    return maps.reshape(b, k, n, *maps.shape[-2:]).transpose(1, 2)
+
+
+def lookup_dense(maps: Tensor, position: Tensor, kernel: int, window: int) -> Tensor:
+    """Sample correlation maps. (B, N, K, H', W'), (B, N, 2) -> (B, N, K, window, window), last axis x."""
+    size = maps.shape[-1]
+    at = (position * ((size + kernel - 1) / 2) + (size - 1) / 2)[..., None] + _centred(window, position)
+    weights = _tents(at.clamp(0, size - 1), size)[:, :, :, None]  # (B, N, 2, 1, window, W')
+    return weights[:, :, 1] @ maps @ weights[:, :, 0].transpose(-1, -2)
+
+
+def lookup_windowed(rows: Sequence[Tensor], templates: Sequence[Tensor], position: Tensor, window: int) -> list[Tensor]:
+    """Correlate only where it is looked up, all levels at once because their coordinates are the same arithmetic.
+
+    Args:
+        rows: feature maps (B, H_i * W_i, C), one row per pixel, H_i = W_i.
+        templates: (B, N, K_i, C/K_i, R_i, R_i).
+        position: (B, N, 2) normalised.
+        window: looked-up points per axis; every map has at least one more valid position.
+
+    Returns:
+        Per level (B, N, K_i, window, window), last axis x: what `lookup_dense` gives on the whole map.
+    """
+    widths = [round(r.shape[1] ** 0.5) for r in rows]
+    sizes = [w - t.shape[-1] + 1 for w, t in zip(widths, templates, strict=True)]
+    reach = window + 1  # map pixels per axis that the tents touch
+    scale, last = (position.new_tensor(v)[:, None] for v in ([w / 2 for w in widths], [s - 1.0 for s in sizes]))
+    middle = position[:, :, None] * scale + last / 2  # (B, N, levels, 2)
+    zero = torch.zeros_like(last)
+    at = torch.minimum((middle[..., None] + _centred(window, position)).maximum(zero[..., None]), last[..., None])
+    first = torch.minimum((middle - (window - 1) / 2).floor().maximum(zero), last - (reach - 1))
+    weights = _tents(at - first[..., None], reach)  # (B, N, levels, 2, window, reach)
+
+    # Only the floor is computed in floats (exact up to 2^11 even in fp16); the flat index is integer arithmetic.
+    corners = first.to(torch.int64)
+    return [
+        _correlate_window(r, t, corners[:, :, i], weights[:, :, i], w)
+        for i, (r, t, w) in enumerate(zip(rows, templates, widths, strict=True))
+    ]
+
+
+def block_diagonal(blocks: Tensor) -> Tensor:
+    """Put K blocks on a diagonal, columns head-minor. (..., K, I, J) -> (..., K * I, J * K).
+
+    The product with an identity lets an engine keep the compact form in the file and expand it once at load.
+    """
+    eye = torch.eye(blocks.shape[-3], dtype=blocks.dtype, device=blocks.device)[:, None, None]
+    return (blocks[..., None] * eye).flatten(-2).flatten(-3, -2)
+
+
+def _correlate_window(rows: Tensor, template: Tensor, corner: Tensor, weights: Tensor, width: int) -> Tensor:
+    """(B, H * W, C), (B, N, K, C/K, R, R), (B, N, 2) integer, (B, N, 2, window, reach) -> (B, N, K, window, window)."""
+    b, pixels, c = rows.shape
+    n, k, r = template.shape[1], template.shape[2], template.shape[-1]
+    window, reach = weights.shape[-2:]
+    patch = reach + r - 1  # feature pixels per axis under the map pixels
+    step = torch.arange(patch, device=rows.device)
+    offsets = (step[:, None] * width + step).flatten()
+    index = (corner[..., 1:] * width + corner[..., :1]) + offsets  # (B, N, patch^2)
+    if b == 1:
+        seen = rows.index_select(1, index.flatten())
+    else:
+        batch = torch.arange(b, device=rows.device)[:, None, None] * pixels
+        seen = rows.flatten(0, 1).index_select(0, (index + batch).flatten())
+    partial = seen.reshape(b, n, patch * patch, c) @ block_diagonal(template.flatten(-2))  # (B, N, patch^2, R^2 * K)
+    if r > 1:  # one product per kernel tap, shifted onto each other
+        taps = partial.reshape(b, n, patch, patch, r * r * k).split(k, -1)
+        shifted = [tap[:, :, t // r : t // r + reach, t % r : t % r + reach] for t, tap in enumerate(taps)]
+        partial = sum(shifted[1:], shifted[0])
+    # T_y M T_x^T with the heads carried along: two products per landmark instead of two per landmark and head.
+    rows_done = weights[:, :, 1] @ partial.reshape(b, n, reach, reach * k)
+    columns = rows_done.reshape(b, n, window, reach, k).transpose(2, 3).reshape(b, n, reach, window * k)
+    both_done = weights[:, :, 0] @ columns  # (B, N, x, y * K)
+    return both_done.reshape(b, n, window, window, k).permute(0, 1, 4, 3, 2)
+
+
+def _centred(window: int, like: Tensor) -> Tensor:
+    """Offsets of the looked-up points: -2 .. 2 for a window of 5."""
+    return torch.arange(window, dtype=like.dtype, device=like.device) - (window - 1) / 2
+
+
+def _tents(points: Tensor, count: int) -> Tensor:
+    """Bilinear weights of pixels 0 .. count - 1. (..., J) -> (..., J, count)."""
+    pixels = torch.arange(count, dtype=points.dtype, device=points.device)
+    return (1 - (points[..., None] - pixels).abs()).clamp(min=0)

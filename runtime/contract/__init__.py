@@ -1,0 +1,1 @@
+"""What all runtimes share, as data: the manifest's JSON schema, test vectors, and the written rules."""
