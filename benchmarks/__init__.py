@@ -1,0 +1,1 @@
+"""What a frame and an iteration cost, measured."""

@@ -29,7 +29,7 @@ class Room:
 
 
 EXPORT = Room("qlot.export.cli", "torch", "export")
-ROOMS = (Room("qlot.runtime.cli"), EXPORT, Room("qlot.benchmarks.cli"), Room("qlot.training.cli", "torch", "train"))
+ROOMS = (Room("qlot.runtime.cli"), Room("qlot.cli.verify"), EXPORT)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:

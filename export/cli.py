@@ -79,7 +79,8 @@ def export(
             "--checkpoint",
             "-c",
             metavar="FILE_OR_NAME",
-            help="Our .safetensors, the published .pth, or the name of shipped weights: final128 (128 px input), final (224 px).",
+            help="Our .safetensors, the published .pth, or the name of shipped weights: final128 (128 px input), "
+            "final (224 px).",
             rich_help_panel="Model",
         ),
     ] = "final128",

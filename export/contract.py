@@ -42,8 +42,3 @@ def tracker_spec(config: QLOTConfig, layout: Layout, confidence: ConfidenceSpec)
         tracking=TrackingSpec(),
         layout=LayoutSpec.model_validate(layout.spec()),
     )
-
-
-def confidence_for(metadata: object, reference: object, layout: object) -> ConfidenceSpec:
-    """Provisional."""
-    return ConfidenceSpec(bias=0.0, w_spread=-1.0, found=0.5, lost=0.3, calibration="provisional")

@@ -1,4 +1,4 @@
-"""The fp16 scheme, in the traced modules themselves: casts stand where the arithmetic changes, on every target alike."""
+"""The fp16 scheme, in the traced modules themselves: casts stand where the arithmetic changes, on every target."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from qlot.export.clips import Clip, to_uint8
@@ -46,8 +48,14 @@ def record_reference(reference: TorchStages, spec: TrackerSpec, clip: Clip, fram
 
 def first_frames(sequence: GoldenSequence, count: int) -> GoldenSequence:
     """Cut a sequence to its first frames."""
-    parts = (sequence.crops, sequence.boxes, sequence.steps, sequence.landmarks, sequence.hidden)
-    return GoldenSequence(*(p[:count] for p in parts), sequence.gate)
+    return replace(
+        sequence,
+        crops=sequence.crops[:count],
+        boxes=sequence.boxes[:count],
+        steps=sequence.steps[:count],
+        landmarks=sequence.landmarks[:count],
+        hidden=sequence.hidden[:count],
+    )
 
 
 def measure(bundle: Bundle, reference: GoldenSequence, tolerance_px: float) -> ReplayReport:
@@ -93,6 +101,6 @@ def _track(
         if len(crops) == frames:
             return crops, boxes
     raise ExportError(
-        f"the model tracks the face of the sample clip for {len(crops)} frames in a row, {frames} are needed to check a "
-        "bundle: are these trained weights, and is the layout in the canonical frame?"
+        f"the model tracks the face of the sample clip for {len(crops)} frames in a row, {frames} are needed to check "
+        "a bundle: are these trained weights, and is the layout in the canonical frame?"
     )

@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from qlot.export import writer
+from qlot.export.builtin_confidence import builtin_confidence, known_confidence
 from qlot.export.calibration import record
 from qlot.export.clips import Clip, calibration_clip, parity_clip
-from qlot.export.contract import confidence_for, tracker_spec
+from qlot.export.contract import tracker_spec
 from qlot.export.errors import ExportError
 from qlot.export.parity import GOLDEN_LENGTH, PARITY_LENGTH, first_frames, measure, parity_spec, record_reference
 from qlot.export.reference import TorchStages, write_mask
@@ -84,7 +85,8 @@ def export(request: ExportRequest, progress: Progress = lambda _: None) -> Expor
     target = load_target(request.target)
     if request.calibration is not None and not plan.calibrated:
         raise ExportError(f"scheme {plan.name} needs no calibration: leave --calib out, or choose --int8.")
-    path, model = _load(request.checkpoint)
+    path = resolve_checkpoint(request.checkpoint)
+    model = load_model(path)
     try:
         layout = load_layout(request.layout)
     except LayoutError as e:
@@ -96,8 +98,11 @@ def export(request: ExportRequest, progress: Progress = lambda _: None) -> Expor
     clip = calibration_clip(request.calibration) if plan.calibrated else None  # refuse a bad clip before the work
     reference, held_back = TorchStages(model, layout), parity_clip()
     metadata = checkpoint_metadata(path)
-    progress("calibrating the confidence" if "confidence" not in metadata else "reading the confidence")
-    spec = tracker_spec(model.config, layout, confidence_for(metadata, reference, layout))
+    confidence = known_confidence(metadata, layout)
+    if confidence is None:
+        progress("fitting the confidence on the sample clip")
+        confidence = builtin_confidence(reference, model.config, layout)
+    spec = tracker_spec(model.config, layout, confidence)
     progress(f"tracking {PARITY_LENGTH} parity frames in PyTorch")
     expected = record_reference(reference, spec, held_back, PARITY_LENGTH)
 
@@ -161,14 +166,16 @@ def resolve_checkpoint(checkpoint: str) -> Path:
     return Path(checkpoint)
 
 
-def _load(checkpoint: str) -> tuple[Path, QLOT]:
-    path = resolve_checkpoint(checkpoint)
+def load_model(path: Path) -> QLOT:
+    """Load a checkpoint; what is wrong with it becomes an ExportError."""
     try:
-        return path, load_checkpoint(path)
+        return load_checkpoint(path)
     except CheckpointError as e:
         raise ExportError(str(e)) from e
 
 
 def _scheme_spec(request: ExportRequest, plan: SchemePlan, clip: Clip | None) -> SchemeSpec:
-    calibration = clip and CalibrationSpec(source=clip.source, frames=len(clip.frames), sha256=clip.sha256)
+    calibration = None
+    if clip is not None:
+        calibration = CalibrationSpec(source=clip.source, frames=len(clip.frames), sha256=clip.sha256)
     return SchemeSpec(name=plan.name, requested=request.scheme, rules=plan.rules, calibration=calibration)

@@ -68,7 +68,8 @@ PLANS: dict[Scheme, SchemePlan] = {
         "w8a8",
         {"extractor convolutions": "int8", "refiner hidden linears": "int8"},
         {
-            "extractor convolutions": "int8 weights per output channel, uint8 activations per tensor, int32 sums, static",
+            "extractor convolutions": "int8 weights per output channel, uint8 activations per tensor, "
+            "int32 sums, static",
             "refiner hidden linears": "int8 weights per output channel, uint8 inputs per tensor, int32 sums, "
             "float32 outputs, static",
             "kept float": _KEPT,
@@ -94,7 +95,7 @@ def plan_for(target: Target, scheme: str) -> SchemePlan:
         SchemeError: unknown or refused, with the reason and the choices.
     """
     name = ALIASES.get(scheme, scheme)
-    reason = REFUSED.get((target, name)) if name in ("fp32", "fp16", "w8", "w8a8") else None
+    reason = next((r for pair, r in REFUSED.items() if pair == (target, name)), None)
     if reason:
         raise SchemeError(f"scheme {name} is refused on {target}: {reason}")
     if name not in PLANS:

@@ -6,6 +6,8 @@ PP-HGNetV2 is Baidu's backbone (PaddleDetection, RT-DETR, Zhao et al. 2023); mod
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -83,7 +85,7 @@ class Block(nn.Module):
         super().__init__()
         widths = [width_in] + [cfg.width_mid] * cfg.layers
         layer = LightConv if cfg.light else ConvNormAct
-        self.layers = nn.ModuleList(layer(a, b, cfg.kernel) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(layer(a, b, cfg.kernel) for a, b in pairwise(widths))
         self.aggregation = nn.Sequential(
             ConvNormAct(sum(widths), cfg.width_out // 2, 1), ConvNormAct(cfg.width_out // 2, cfg.width_out, 1)
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -132,18 +133,24 @@ def load_checkpoint(path: str | Path, config: QLOTConfig | None = None) -> QLOT:
         config: sizes of the network; by default those in the file's metadata, else the `final` preset.
 
     Raises:
-        CheckpointError: unreadable file, unknown preset, or keys and shapes that do not fit, listed.
+        CheckpointError: unreadable file, unknown preset or format, or keys and shapes that do not fit, listed.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     metadata = checkpoint_metadata(path)
+    found = metadata.get("format", "")
+    if found.startswith("qlot-mobile/") and found != FORMAT:
+        raise CheckpointError(f"{path} has format {found!r}, this version reads {FORMAT!r}: update qlot-mobile")
     try:
         config = config or _config_of(metadata)
-    except (KeyError, TypeError, ValueError) as e:
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise CheckpointError(f"{path}: the configuration in the metadata is not usable: {e}") from e
     model = QLOT(config)
-    load_state(model, _read_state(path))
+    try:
+        load_state(model, _read_state(path))
+    except CheckpointError as e:
+        raise CheckpointError(f"{path}: {e}") from e
     return model.eval()
 
 
@@ -155,10 +162,16 @@ def save_checkpoint(model: QLOT, path: str | Path, half: bool = False, **metadat
         path: target; written beside it first, then renamed.
         half: store floats as float16.
         metadata: licence, layout frame, training notes.
+
+    Raises:
+        CheckpointError: a value is not finite, or not in the range of float16; nothing is written.
     """
     path = Path(path)
     state = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
     state = {k: (v.half() if half else v).contiguous() for k, v in state.items()}
+    bad = [k for k, v in state.items() if not v.isfinite().all()]
+    if bad:
+        raise CheckpointError(f"not written: values that are not finite{' in float16' if half else ''}: {_listed(bad)}")
     temporary = path.with_name(path.name + ".part")
     save_file(state, temporary, {"format": FORMAT, "config": json.dumps(model.config.to_dict()), **metadata})
     temporary.chmod(0o644)  # the writer leaves it private
@@ -200,12 +213,14 @@ def _read_state(path: Path) -> dict[str, Tensor]:
                 state = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - not a mapping
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as e:  # torch's own message advises to load it unsafely
+        raise CheckpointError("damaged, or more than a state dict of tensors: nothing else is read") from e
     except Exception as e:  # torch.load raises many kinds; all mean the same to the user
-        raise CheckpointError(f"{path} is not a readable checkpoint: {e}") from e
+        raise CheckpointError(f"not a readable checkpoint: {e}") from e
     if isinstance(state, dict) and "model_state_dict" in state:
         state = state["model_state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"{path} holds no state dict of tensors")
+        raise CheckpointError("no state dict of tensors")
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 

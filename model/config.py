@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, astuple, dataclass, fields
 from typing import Any
 
 
@@ -22,7 +23,11 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class QLOTConfig:
-    """Sizes of a QLOT network. The defaults are QLOT-final of Gschwind, Weisenhorn, Badertscher (OST, 2026)."""
+    """Sizes of a QLOT network. The defaults are QLOT-final of Gschwind, Weisenhorn, Badertscher (OST, 2026).
+
+    Raises:
+        ValueError: sizes that no network can have; the message lists every problem.
+    """
 
     preset: str = "final"
     image_size: int = 224  # S, pixels
@@ -52,10 +57,24 @@ class QLOTConfig:
     head_width: int = 64
 
     def __post_init__(self) -> None:
-        levels = len(self.correlation_heads)
-        problems = []
-        if not len(self.correlation_kernels) == len(self.branch_channels) == levels < len(self.stages) + 1:
-            problems.append("heads, kernels and branch channels need one entry per pyramid level")
+        problems = [
+            f"{f.name} must be whole numbers from 1 on"
+            for f, value in zip(fields(self), astuple(self), strict=True)
+            if f.name != "preset" and any(not isinstance(n, int) or n < 1 for n in _numbers(value))
+        ] or self._contradictions()
+        if problems:
+            raise ValueError(f"not a QLOT configuration: {'; '.join(problems)}")
+
+    def _contradictions(self) -> list[str]:
+        levels, problems = self.levels, []
+        if not 0 < len(self.correlation_kernels) == len(self.branch_channels) == levels <= len(self.stages):
+            return ["heads, kernels and branch channels need one entry per pyramid level, at most one per stage"]
+        widths = [self.stem[-1], *(s.width_out for s in self.stages)]
+        problems += [
+            f"stage {i} takes {s.width_in} channels but is given {w}"
+            for i, (s, w) in enumerate(zip(self.stages, widths, strict=False))
+            if s.width_in != w
+        ]
         problems += [
             f"{k} heads do not divide {self.channels} channels" for k in self.correlation_heads if self.channels % k
         ]
@@ -65,11 +84,14 @@ class QLOTConfig:
             problems.append("channels, lateral and feature widths must be multiples of their groups")
         if self.image_size % self.stride:
             problems.append(f"the image size must be a multiple of {self.stride}")
-        coarsest = self.image_size // 4 // 2 ** sum(s.downsample for s in self.stages[:levels])
-        if coarsest - self.correlation_kernels[-1] < self.window:
-            problems.append(f"the coarsest map ({coarsest} px) is too small for a window of {self.window}")
-        if problems:
-            raise ValueError(f"not a QLOT configuration: {'; '.join(problems)}")
+        if self.window < 3:
+            problems.append("the window must be at least 3, the kernel of the branches")
+        for i, kernel in enumerate(self.correlation_kernels):
+            width = self.image_size // 4 // 2 ** sum(s.downsample for s in self.stages[: i + 1])
+            if width - kernel < self.window:
+                needed = self.window + kernel
+                problems.append(f"the map of level {i} is {width} px wide, its window and kernel need {needed}")
+        return problems
 
     @property
     def levels(self) -> int:
@@ -93,9 +115,18 @@ class QLOTConfig:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> QLOTConfig:
         """Rebuild a configuration from `to_dict` data, lists standing for tuples."""
-        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         plain["stages"] = tuple(StageConfig(**s) for s in data["stages"])
         return cls(**plain)
+
+
+def _numbers(value: object) -> Iterator[object]:
+    """Everything in a field that counts something; flags do not."""
+    if isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _numbers(item)
+    elif not isinstance(value, bool):
+        yield value
 
 
 PRESETS: dict[str, QLOTConfig] = {

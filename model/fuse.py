@@ -128,6 +128,7 @@ class FusedQLOT(nn.Module):
         branches = self.refiner.encoder.branches
         self.refiner.encoder.branches = nn.ModuleList(FusedBranch(b, self.config.window) for b in branches)
         mixer = self.refiner.mixer
+        assert mixer.write_temperature is not None  # a model that was trained has one; only this class removes it
         temperature = torch.exp2(mixer.write_temperature / 3)
         mixer.write_logits.weight /= temperature[:, None]
         mixer.write_logits.bias /= temperature

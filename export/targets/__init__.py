@@ -55,7 +55,7 @@ def load_target(name: str) -> Converter:
     """
     if name not in _TARGETS:
         raise TargetError(f"unknown target {name!r}; there are: {', '.join(_TARGETS)}")
-    module, needs, extra = _TARGETS[cast(Target, name)]
+    module, needs, extra = _TARGETS[name]
     if module is None:
         raise TargetError(f"target {name} is not part of this version; --target onnx is.")
     if importlib.util.find_spec(needs) is None:

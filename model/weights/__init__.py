@@ -1,4 +1,4 @@
-"""Weights that come with the package; `MODEL_CARD.md` beside them says what they were trained on and how good they are."""
+"""Weights that come with the package; `MODEL_CARD.md` says what they were trained on and how good they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands on bundles: track, inspect, verify. What they need is imported when they run."""
+"""Commands on bundles: track and inspect. What they need is imported when they run."""
 
 from __future__ import annotations
 
@@ -187,23 +187,13 @@ def inspect(
     show(bundle, Console(), as_json)
 
 
-def verify(bundle: BundleArgument, threads: Threads = 1) -> None:
-    """Replay a bundle's golden sequence on this machine and compare with float32 PyTorch.
-
-    Exits with 0 if every landmark stays within the bundle's tolerance and with 1 if not.
-    """
-    from qlot.runtime.verify_cli import verify as run
-
-    run(bundle, Console(), threads)
-
-
 def _examples(*lines: str) -> str:
     """Markdown, which typer renders; each example on a line of its own."""
     return "\n".join(["Examples:\n", *(f"- `{line}`" for line in lines)])
 
 
 def commands(app: typer.Typer) -> None:
-    """Register track, inspect and verify."""
+    """Register track and inspect."""
     app.command(
         epilog=_examples(
             "qlot track clip.mp4 -b bundle/",
@@ -212,4 +202,3 @@ def commands(app: typer.Typer) -> None:
         )
     )(track)
     app.command(epilog=_examples("qlot inspect bundle/", "qlot inspect bundle/ --json | jq .stages"))(inspect)
-    app.command(epilog=_examples("qlot verify bundle/"))(verify)

@@ -156,4 +156,4 @@ def _check_unrolled(
     unrolled = stages.refine_unrolled(features, state, gate)
     off = float(np.abs(unrolled.landmarks - single.landmarks)[..., :2].max())
     if not off <= tolerance:
-        raise ParityError(f"the unrolled refiner is {off:.4g} px off its own single steps; {tolerance:g} px are allowed.")
+        raise ParityError(f"the unrolled refiner is {off:.4g} px off its single steps; {tolerance:g} px are allowed.")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from qlot.runtime.bundle import Bundle
 from qlot.runtime.confidence import confidence
 from qlot.runtime.crop import CropPolicy, crop_of, fit_crop, sample_crop, to_frame
 from qlot.runtime.errors import FrameError
-from qlot.runtime.manifest import IterationSpec, Manifest
+from qlot.runtime.manifest import IterationSpec, TrackerSpec
 from qlot.runtime.orientation import Orientation
 from qlot.runtime.recurrence import Gate, Stages, steps
 from qlot.runtime.result import CropBox, Status, TrackResult
@@ -54,8 +55,7 @@ class _Fresh:
 
 @dataclass(frozen=True)
 class _Seen:
-    width: int  # of the upright frame
-    height: int
+    size: tuple[int, ...]  # height and width of the upright frame
     phase: _Searching | _Tracking
     result: TrackResult
 
@@ -92,10 +92,10 @@ class _Clock:
 class Tracker:
     """Tracks one face.
 
-    Several trackers may share the `stages` of one bundle, one call at a time; each has a state of its own.
+    Several trackers may share the `stages` of one bundle: each has a state of its own. One call at a time.
 
     Args:
-        bundle: an open bundle, or the manifest of the given `stages`.
+        bundle: an open bundle, or the tracker's part of a manifest if `stages` are given.
         stages: what runs the network; None loads the bundle's graphs.
         rotation: clockwise degrees by which frames must be turned to be upright: 0, 90, 180 or 270.
         mirrored: frames are mirror images (the preview of a front camera); landmarks keep the subject's own sides.
@@ -106,13 +106,13 @@ class Tracker:
 
     Raises:
         FrameError: not a rotation.
-        ValueError: a manifest without stages.
+        ValueError: constants without stages.
         BundleError: the graphs cannot be loaded.
     """
 
     def __init__(
         self,
-        bundle: Bundle | Manifest,
+        bundle: Bundle | TrackerSpec,
         stages: Stages | None = None,
         *,
         rotation: int = 0,
@@ -123,17 +123,17 @@ class Tracker:
         threads: int = 1,
     ) -> None:
         if isinstance(bundle, Bundle):
-            self._manifest = bundle.manifest
+            self._spec: TrackerSpec = bundle.manifest
             self._stages = stages or BundleStages(bundle, threads)
         elif stages is not None:
-            self._manifest, self._stages = bundle, stages
+            self._spec, self._stages = bundle, stages
         else:
-            raise ValueError("a manifest alone cannot run: pass a Bundle, or the stages that belong to the manifest.")
+            raise ValueError("constants alone cannot run: pass a Bundle, or the stages they belong to.")
         self._orientation = Orientation(rotation, mirrored)
-        self._gate = gate or Gate(self._manifest.gate.radius, self._manifest.gate.cutoff)
-        self._iterations = iterations or self._manifest.iterations
+        self._gate = gate or Gate(self._spec.gate.radius, self._spec.gate.cutoff)
+        self._iterations = iterations or self._spec.iterations
         self._detector = detector
-        self._points = np.array(self._manifest.layout.points, np.float64)
+        self._points = np.array(self._spec.layout.points, np.float64)
         self._memory: _Fresh | _Seen = _Fresh()
 
     def reset(self) -> None:
@@ -153,37 +153,37 @@ class Tracker:
         """
         clock = _Clock()
         _check_frame(rgb)
-        if not math.isfinite(timestamp):
-            raise FrameError(f"a time stamp must be finite seconds, got {timestamp}.")
+        _check_time(timestamp)
         upright = self._orientation.upright(rgb)
-        height, width = upright.shape[:2]
-        memory, spec = self._memory, self._manifest.tracking
-        if not (isinstance(memory, _Seen) and (memory.width, memory.height) == (width, height)):
-            phase, result = self._search(upright, timestamp, _Searching(start_search(width, height, spec), None), clock)
-        else:
-            elapsed = timestamp - memory.result.timestamp
-            if -spec.max_gap <= elapsed <= 0:
+        size, memory, max_gap = upright.shape[:2], self._memory, self._spec.tracking.max_gap
+        if isinstance(memory, _Seen) and memory.size == size:
+            phase, elapsed = memory.phase, timestamp - memory.result.timestamp
+            if -max_gap <= elapsed <= 0:
                 return replace(memory.result, processed=False, iterations=0, milliseconds={})
-            old = memory.phase
-            if abs(elapsed) > spec.max_gap:
-                old = _Searching(start_search(width, height, spec, old.last), old.last)
-            if isinstance(old, _Tracking):
-                phase, result = self._track(upright, timestamp, elapsed, old, clock)
-            else:
-                phase, result = self._search(upright, timestamp, old, clock)
-        self._memory = _Seen(width, height, phase, result)
+            if abs(elapsed) > max_gap:
+                phase = self._begin(upright, phase.last)
+        else:
+            phase, elapsed = self._begin(upright), 0.0
+        if isinstance(phase, _Tracking):
+            after, result = self._track(upright, timestamp, elapsed, phase, clock)
+        else:
+            after, result = self._search(upright, timestamp, phase, clock)
+        self._memory = _Seen(size, after, result)
         return result
+
+    def _begin(self, rgb: Frame, last: CropBox | None = None, lost_at: float = -math.inf) -> _Searching:
+        height, width = rgb.shape[:2]
+        return _Searching(start_search(width, height, self._spec.tracking, last), last, lost_at)
 
     def _track(
         self, rgb: Frame, timestamp: float, elapsed: float, old: _Tracking, clock: _Clock
     ) -> tuple[_Searching | _Tracking, TrackResult]:
-        spec = self._manifest.tracking
+        spec = self._spec.tracking
         look = self._look(rgb, old.crop.box, old.state, self._iterations.tracking, clock)
-        weak = look.confidence < self._manifest.confidence.lost
+        weak = look.confidence < self._spec.confidence.lost
         weak_since = min(old.weak_since, timestamp) if weak else math.inf
         if not look.plausible or timestamp - weak_since >= spec.lost_after:
-            search = start_search(rgb.shape[1], rgb.shape[0], spec, old.last)
-            return _Searching(search, old.last, timestamp), self._absent(timestamp, Status.LOST, look, clock)
+            return self._begin(rgb, old.last, timestamp), self._absent(timestamp, Status.LOST, look, clock)
         crop = old.crop.follow(look.target, elapsed, spec)
         state = move_crop(look.state, look.box, crop.box, self._stages.size)
         phase = _Tracking(state, crop, old.last if weak else crop.box, weak_since)
@@ -192,17 +192,16 @@ class Tracker:
     def _search(
         self, rgb: Frame, timestamp: float, old: _Searching, clock: _Clock
     ) -> tuple[_Searching | _Tracking, TrackResult]:
-        spec, sure = self._manifest.tracking, self._manifest.confidence
+        spec, sure = self._spec.tracking, self._spec.confidence
         search, detected = old.search, self._detect(rgb)
-        start = cold_start(self._points, self._stages.size, self._manifest.state.hidden[2])
+        start = cold_start(self._points, self._stages.size, self._spec.state.hidden[2])
         for i in range(spec.candidates_per_frame):
             box = detected if i == 0 and detected else search.candidate
             look = self._look(rgb, box, start, self._iterations.cold, clock)
             if look.plausible and look.confidence >= sure.found:
                 state = move_crop(look.state, box, look.target, self._stages.size)
-                return _Tracking(state, CropPolicy(look.target), look.target), self._present(
-                    rgb, timestamp, look, clock
-                )
+                found = _Tracking(state, CropPolicy(look.target), look.target)
+                return found, self._present(rgb, timestamp, look, clock)
             if box is not detected:
                 promising = look.plausible and look.confidence >= sure.lost
                 search = search.after_failure(look.target if promising else None, spec.follow_ups)
@@ -215,7 +214,7 @@ class Tracker:
             raise FrameError(
                 f"the detector returned {box!r}: it must be a CropBox in pixels of the upright frame "
                 f"({rgb.shape[1]} x {rgb.shape[0]}), its centre inside, its side finite and at least "
-                f"{self._manifest.tracking.min_side} pixels; or None."
+                f"{self._spec.tracking.min_side} pixels; or None."
             )
         return box
 
@@ -229,8 +228,8 @@ class Tracker:
             *_, state = steps(self._stages, features, state, count, self._gate)
         clock.steps += count
         fit = fit_crop(self._points, state.landmarks[0, :, :2])
-        sure = confidence(state.landmarks, fit, self._manifest.confidence)
-        inner = crop_of(fit, self._manifest.preprocessing.crop)
+        sure = confidence(state.landmarks, fit, self._spec.confidence)
+        inner = crop_of(fit, self._spec.preprocessing.crop)
         x, y = to_frame(np.array([inner.center_x, inner.center_y]), box, size)
         target = CropBox(float(x), float(y), inner.side * box.side / size)
         return _Look(box, state, sure, target, fit.sound and self._possible(target, rgb))
@@ -238,7 +237,7 @@ class Tracker:
     def _possible(self, box: CropBox, rgb: Frame) -> bool:
         height, width = rgb.shape[:2]
         inside = -0.5 <= box.center_x <= width - 0.5 and -0.5 <= box.center_y <= height - 0.5
-        return inside and self._manifest.tracking.min_side <= box.side < math.inf
+        return inside and self._spec.tracking.min_side <= box.side < math.inf
 
     def _present(self, rgb: Frame, timestamp: float, look: _Look, clock: _Clock) -> TrackResult:
         size = self._stages.size
@@ -271,3 +270,8 @@ def _check_frame(rgb: Frame) -> None:
             f"a frame must have shape (H, W, 3), RGB, with H and W at least {MIN_FRAME}, got {rgb.shape}: "
             "drop an alpha channel, and decode planar or grey images to RGB first."
         )
+
+
+def _check_time(timestamp: object) -> None:
+    if not (isinstance(timestamp, Real) and math.isfinite(timestamp)):
+        raise FrameError(f"a time stamp must be a finite number of seconds, got {timestamp!r}.")

@@ -222,17 +222,15 @@ class _Tally:
     def report(self, console: Console, engine: str, files: list[Path], remarks: list[str]) -> None:
         tracked = self._statuses[Status.TRACKING]
         table = Table(show_header=False, box=None, pad_edge=False)
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
         table.add_row("frames", str(self.frames))
         table.add_row("tracked", f"{tracked} ({tracked / self.frames:.1%})")
         table.add_row("losses", str(self._losses))
         for stage, spent in self._milliseconds.items():
             table.add_row(f"median {stage}", f"{np.median(spent):.2f} ms")
         table.add_row("engine", Text(engine))
-        for label, file in zip(["files", *[""] * len(files)], files, strict=False):
-            table.add_row(label, Text(str(file)))
         console.print(table)
+        for file in files:
+            console.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)
         for remark in remarks:
             console.print(f"note: {remark}", markup=False, highlight=False)
         if not tracked:

@@ -106,9 +106,8 @@ def test_intermediate_values(model: QLOT, reference: Tensors) -> None:
     got["backbone_stem"] = model.backbone.stem(normalise_image(image))
     got |= {f"backbone_stage{i + 1}": s for i, s in enumerate(stages)}
     pyramid, got["global_feature"] = model.pyramid(stages)
-    got |= {
-        f"lateral_{i}": lateral(s) for i, (lateral, s) in enumerate(zip(model.pyramid.lateral, stages, strict=False))
-    }
+    laterals = zip(model.pyramid.lateral, stages, strict=False)
+    got |= {f"lateral_{i}": lateral(stage) for i, (lateral, stage) in enumerate(laterals)}
     got |= {f"feature_map_{i}": f for i, f in enumerate(pyramid)}
     queries = model.encode(points)
     got["query_pre_enc"], got["query_encoding"] = model.encoding(points), queries.identity

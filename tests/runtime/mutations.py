@@ -349,7 +349,8 @@ KINDS: dict[str, Callable[[random.Random, Path], None]] = {
 
 def main(templates: Path, scratch: Path, seed: int, first: int, end: int) -> None:
     """Report {"start"} before and {"outcome"} after each case; a case's folder stays only if it did not end well."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))  # a graph that asks for terabytes meets an error
+    if sys.platform == "linux":  # elsewhere the limit is not to be had
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))  # a graph that asks for terabytes meets an error
     for number in range(first, end):
         place = scratch / str(number)
         place.mkdir()

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from qlot.runtime.bundle import MAX_MANIFEST_BYTES, MAX_PATH, Bundle, check_paths
@@ -202,6 +202,7 @@ def test_a_manifest_cannot_list_itself() -> None:
     check_paths(iter(["deeper/manifest.json"]))
 
 
+@settings(deadline=None)
 @given(path=st.text(max_size=30) | st.text("abcA0._-/\\: ~", max_size=12))
 def test_an_accepted_path_means_the_same_everywhere(path: str) -> None:
     try:
@@ -215,6 +216,7 @@ def test_an_accepted_path_means_the_same_everywhere(path: str) -> None:
     assert path.isascii() and path.isprintable()
 
 
+@settings(deadline=None)
 @given(parts=st.lists(st.text("abzAZ09_-", min_size=1, max_size=8), min_size=1, max_size=5))
 def test_plain_names_are_accepted(parts: list[str]) -> None:
     path = "/".join(parts)
@@ -222,6 +224,7 @@ def test_plain_names_are_accepted(parts: list[str]) -> None:
     check_paths(iter([path, *(f"{path}.{i}" for i in range(3))]))
 
 
+@settings(deadline=None)
 @given(name=st.from_regex(re.compile(r"[a-z]{1,6}(\.[a-z]{1,3})?"), fullmatch=True), data=st.data())
 def test_another_spelling_of_a_listed_path_is_refused(name: str, data: st.DataObject) -> None:
     other = "".join(c.upper() if data.draw(st.booleans()) else c for c in name)

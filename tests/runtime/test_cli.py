@@ -103,7 +103,7 @@ def test_track_writes_video_table_and_summary(
         "median extractor",
         "median total",
         "onnxruntime",
-        "clip-tracked/summary.png",
+        "wrote clip-tracked/summary.png\n",
     ):
         assert word in said.out
     assert said.err == ""
@@ -213,7 +213,17 @@ def test_a_camera_that_is_not_there(bundle: Path, tmp_path: Path, capsys: pytest
     assert not (tmp_path / "out").exists()
 
 
-def test_rotation_and_mirroring(bundle: Path, tmp_path: Path) -> None:
+def test_an_output_folder_that_cannot_be_made(
+    bundle: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert qlot("track", video, "-b", bundle, "-o", tmp_path / "file" / "out") == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'file' / 'out'}: Not a directory\n"
+    assert qlot("track", video, "-b", bundle, "-o", tmp_path / "file") == 2
+    assert "is not a folder" in capsys.readouterr().err
+
+
+def test_rotation(bundle: Path, tmp_path: Path) -> None:
     """Turned frames with --rotation give the same landmarks, in the turned frame's pixels."""
     times = [i / 25 for i in range(8)]
     assert qlot("track", clip(tmp_path / "a.mp4", times), "-b", bundle, "-o", tmp_path / "a") == 0

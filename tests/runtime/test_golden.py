@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlot.runtime.bundle import Bundle
@@ -51,6 +51,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return written(tmp_path_factory.mktemp("golden"), sequence())
 
 
+@settings(deadline=None)
 @given(sizes=st.tuples(*[st.integers(1, 5)] * 5), seed=st.integers(0, 9))
 def test_read_is_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, sizes: tuple[int, int, int, int, int], seed: int

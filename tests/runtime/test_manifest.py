@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlot.runtime.bundle import Bundle
@@ -215,12 +215,14 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=200) | JSON.map(lambda x: json.dumps(x).encode()))
 def test_anything_else_is_a_manifest_error(data: bytes) -> None:
     with pytest.raises((ManifestError, SchemaVersionError)):
         parse_manifest(data)
 
 
+@settings(deadline=None)
 @given(data=st.data(), value=JSON)
 def test_any_field_with_any_value_parses_or_is_a_typed_error(text: str, data: st.DataObject, value: Any) -> None:
     part: Any = (tree := json.loads(text))

@@ -97,6 +97,18 @@ def test_frames_without_time_stamps_follow_at_the_nominal_rate(tmp_path: Path) -
     assert "6 frames" in reader.remarks()[0]
 
 
+def test_time_never_stands_still_or_goes_back(tmp_path: Path) -> None:
+    """Two recordings joined byte by byte: the second starts at 0 again."""
+    path = encode(tmp_path / "a.ts", map(picture, range(10)), [i / 25 for i in range(10)])
+    path.write_bytes(path.read_bytes() * 2)
+    with av.open(str(path)) as container:
+        assert min(np.diff([f.time for f in container.decode(video=0)])) < 0, "the file's own stamps go back"
+    reader = VideoReader(path)
+    times = [f.timestamp for f in reader]
+    assert len(times) == 20 and reader.estimated == 10
+    assert np.diff(times) == pytest.approx(1 / 25, abs=1e-3)
+
+
 @pytest.mark.parametrize("angle", ANGLES)
 def test_rotation_metadata_is_applied(tmp_path: Path, angle: int) -> None:
     stored = np.ascontiguousarray(np.rot90(picture(), angle // 90))
@@ -133,14 +145,14 @@ def test_upright_moves_each_pixel_as_the_matrix_says(angle: int, mirror: bool, h
     assert np.array_equal(out[y2 - y2.min(), x2 - x2.min()], rgb)
 
 
-def damaged(path: Path, packets: range) -> Path:
-    """Overwrite the payload of some packets with noise; headers and index stay whole."""
+def damaged(path: Path, packets: range, folder: Path, keep: int = 0) -> Path:
+    """Overwrite some packets with noise, but for their first bytes; header and index stay whole."""
     with av.open(str(path)) as container:
         places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
     data, noise = bytearray(path.read_bytes()), np.random.default_rng(0)
     for position, size in (places[i] for i in packets):
-        data[position : position + size] = noise.integers(0, 256, size, dtype=np.uint8).tobytes()
-    broken = path.with_name(f"broken-{path.name}")
+        data[position + keep : position + size] = noise.integers(0, 256, size - keep, dtype=np.uint8).tobytes()
+    broken = folder / "broken.mp4"
     broken.write_bytes(data)
     return broken
 
@@ -153,7 +165,7 @@ def test_a_sound_file_has_nothing_broken() -> None:
 def test_decoding_goes_on_after_damage(tmp_path: Path) -> None:
     times = [i / 25 for i in range(40)]
     whole = encode(tmp_path / "a.mp4", (picture(i % 15) for i in range(40)), times, group=10)
-    reader = VideoReader(damaged(whole, range(12, 15)))
+    reader = VideoReader(damaged(whole, range(12, 15), tmp_path))
     frames = list(reader)
     assert reader.broken >= 1 and f"{reader.broken} broken" in reader.remarks()[0]
     assert 20 <= len(frames) < 40
@@ -161,6 +173,21 @@ def test_decoding_goes_on_after_damage(tmp_path: Path) -> None:
     last = {round(f.timestamp * 25): f.rgb for f in frames}
     for i in range(20, 40):  # from the next key frame on all is well, and in its place in time
         assert close(last[i], picture(i % 15))
+
+
+def test_frames_marked_as_corrupt_are_not_delivered(tmp_path: Path) -> None:
+    """Here the decoder patches up what it can and says so."""
+    path = damaged(sample_clip(), range(100, 103), tmp_path, keep=8)
+    corrupt, errors = set(), 0
+    with av.open(str(path)) as container:
+        for packet in container.demux(video=0):
+            try:
+                corrupt |= {f.time for f in packet.decode() if f.is_corrupt}
+            except av.InvalidDataError:
+                errors += 1
+    reader = VideoReader(path)
+    assert corrupt and not corrupt & {f.timestamp for f in reader}
+    assert reader.broken == len(corrupt) + errors
 
 
 def test_a_file_cut_short_yields_what_is_there(tmp_path: Path) -> None:
@@ -172,7 +199,7 @@ def test_a_file_cut_short_yields_what_is_there(tmp_path: Path) -> None:
 def test_nothing_but_damage_is_an_error(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", map(picture, range(5)), [i / 25 for i in range(5)])
     with pytest.raises(VideoError, match="not one frame"):
-        list(VideoReader(damaged(path, range(5))))
+        list(VideoReader(damaged(path, range(5), tmp_path)))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video " * 100, np.random.default_rng(1).bytes(5000)])

@@ -1,0 +1,63 @@
+"""The command `qlot verify`: the runtime's golden replay, and with the export room also PyTorch itself."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from qlot.runtime.errors import QlotError
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.", show_default=False)],
+    torch: Annotated[
+        bool,
+        typer.Option(
+            "--torch",
+            help="Run PyTorch beside the bundle over 120 frames of the sample clip, instead of the golden sequence "
+            "(30 frames). Needs the export extra.",
+        ),
+    ] = False,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            "-c",
+            metavar="FILE_OR_NAME",
+            help="With --torch: what the bundle was exported from.",
+            show_default="the shipped weights of the bundle's preset",
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads of the inference engine.")] = 1,
+) -> None:
+    """Run a bundle free over recorded frames on this machine and compare with float32 PyTorch.
+
+    Exits with 0 if every landmark stays within the tolerance of the bundle's scheme at every step, and with 1 if not.
+    """
+    from qlot.runtime import verify_cli
+
+    console = Console()
+    if not torch:
+        verify_cli.verify(bundle, console, threads)
+        return
+    if importlib.util.find_spec("torch") is None:
+        raise QlotError("qlot verify --torch needs the export extra: pip install 'qlot-mobile[export]'")
+    verification = importlib.import_module("qlot.export.verification")
+    from qlot.runtime.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    with console.status("running PyTorch over 120 frames"):
+        report = verification.verify_against_torch(opened, checkpoint)
+    verify_cli.print_report(report, console, f"{bundle} against PyTorch, float32")
+    report.check()
+    console.print("passed", style="green")
+
+
+def commands(app: typer.Typer) -> None:
+    """Register `verify`."""
+    app.command(epilog="Examples:\n\n- `qlot verify bundle/`\n- `qlot verify bundle/ --torch`")(verify)

@@ -1,0 +1,202 @@
+"""Fit the confidence: how wide a network's own uncertainty is with and without a face in the crop.
+
+`python -m qlot.export.confidence --weights W --data D` fits on labelled faces and prints the constants of the manifest
+with the separation on people that the fit has not seen. Every checkpoint and layout has constants of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlot.export.disturbed import FACES, OTHERS, Rng, Scene, near
+from qlot.runtime.confidence import log_spread, logistic
+from qlot.runtime.crop import crop_of, fit_crop, sample_crop, to_frame
+from qlot.runtime.manifest import ConfidenceSpec, TrackerSpec
+from qlot.runtime.recurrence import Gate, Stages, steps
+from qlot.runtime.result import CropBox
+from qlot.runtime.state import State, cold_start, move_crop
+
+Values = NDArray[np.float64]
+ON_FACE, OFF_FACE = (0.08, 0.15), (0.2, 0.35)  # shift over side and ln side of the fitted crop against the face's own
+FALSE_ACCEPTANCE = 1e-3  # share of negatives that may reach `found`
+HYSTERESIS = 2.0  # least distance of `found` and `lost` in the logarithm of the odds
+RIDGE = 1.0  # of the slope, in units of one observation's weight
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One crop looked at: what it was, the ln spread, and whether the landmarks lie on the face."""
+
+    kind: str
+    log_spread: float
+    on_face: bool
+
+
+def collect(stages: Stages, spec: TrackerSpec, scenes: Iterable[Scene], seed: int = 0) -> list[Observation]:
+    """Look at each scene's face, at two pictures without one, and at what a tracker sees next.
+
+    A look is labelled by its outcome: on the face where its fitted crop agrees with the known one (`ON_FACE`), off it
+    where it is beyond `OFF_FACE` or there is no face; what lies between is left out. Cold looks take the bundle's cold
+    steps. "tracked" continues a face in a crop moved by up to 5 %, "gone" continues it on a picture without a face:
+    one tracking frame each, the second such frame counts, since the first still remembers.
+    """
+    rng, looks = np.random.default_rng(seed), _Looks(stages, spec)
+    for i, scene in enumerate(scenes):
+        looks.cold("degraded" if i % 4 == 0 else "near", scene, rng)
+        first, second = rng.permutation(list(OTHERS))[:2]
+        looks.cold(first, scene, rng)
+        looks.cold(second, scene, rng)
+        looks.continued(scene, OTHERS[first](scene, rng), rng)
+    return looks.seen
+
+
+class _Looks:
+    def __init__(self, stages: Stages, spec: TrackerSpec) -> None:
+        self.stages, self.spec = stages, spec
+        self.points = np.array(spec.layout.points)
+        self.gate = Gate(spec.gate.radius, spec.gate.cutoff)
+        self.seen: list[Observation] = []
+
+    def cold(self, kind: str, scene: Scene, rng: Rng) -> None:
+        shown = {**FACES, **OTHERS}[kind](scene, rng)
+        self._note(kind, shown, self._look(shown, self._start(), self.spec.iterations.cold))
+
+    def continued(self, scene: Scene, gone: Scene, rng: Rng) -> None:
+        face = near(scene, rng)
+        state = self._look(face, self._start(), self.spec.iterations.cold)
+        moved = near(Scene(face.rgb, face.box, face.box), rng, 0.05, 0.05)
+        moved = Scene(scene.rgb, moved.box, scene.face)
+        inside = move_crop(state, face.box, moved.box, self.stages.size)
+        self._note("tracked", moved, self._look(moved, inside, self.spec.iterations.tracking))
+        for _ in range(2):
+            state = self._look(gone, state, self.spec.iterations.tracking)
+        self._note("gone", gone, state)
+
+    def _start(self) -> State:
+        return cold_start(self.points, self.stages.size, self.spec.state.hidden[2])
+
+    def _look(self, scene: Scene, state: State, count: int) -> State:
+        features = self.stages.extract(sample_crop(scene.rgb, scene.box, self.stages.size))
+        *_, state = steps(self.stages, features, state, count, self.gate)
+        return state
+
+    def _note(self, kind: str, scene: Scene, state: State) -> None:
+        fit = fit_crop(self.points, state.landmarks[0, :, :2])
+        if not fit.sound:
+            return  # the tracker refuses these without asking for a confidence
+        inner, size = crop_of(fit, self.spec.preprocessing.crop), self.stages.size
+        x, y = to_frame(np.array([inner.center_x, inner.center_y]), scene.box, size)
+        on_face = _outcome(CropBox(x, y, inner.side * scene.box.side / size), scene.face)
+        if on_face is not None:
+            self.seen.append(Observation(kind, log_spread(state.landmarks, fit), on_face))
+
+
+def _outcome(found: CropBox, face: CropBox | None) -> bool | None:
+    if face is None:
+        return False
+    shift = math.hypot(found.center_x - face.center_x, found.center_y - face.center_y) / face.side
+    scale = abs(math.log(found.side / face.side))
+    if shift <= ON_FACE[0] and scale <= ON_FACE[1]:
+        return True
+    return False if shift > OFF_FACE[0] or scale > OFF_FACE[1] else None
+
+
+def fit_logistic(positives: Values, negatives: Values) -> tuple[float, float]:
+    """Return bias and slope of the logistic regression of "is a face" on one number, both classes weighing alike.
+
+    Newton's method with a ridge on the slope, which keeps it finite where the classes do not overlap.
+    """
+    x = np.concatenate([positives, negatives])
+    y = np.concatenate([np.ones(len(positives)), np.zeros(len(negatives))])
+    weight = np.where(y == 1, 0.5 / len(positives), 0.5 / len(negatives)) * len(x)
+    middle = (positives.mean() + negatives.mean()) / 2
+    design = np.stack([np.ones_like(x), x - middle], 1)
+    ridge = np.diag([0.0, RIDGE])
+    beta = np.zeros(2)
+
+    def cost(b: Values) -> float:
+        z = design @ b
+        return float((weight * (np.logaddexp(0, z) - y * z)).sum() + b @ ridge @ b / 2)
+
+    for _ in range(100):
+        p = np.exp(-np.logaddexp(0, -(design @ beta)))
+        gradient = design.T @ (weight * (p - y)) + ridge @ beta
+        step = np.linalg.solve((design * (weight * p * (1 - p))[:, None]).T @ design + ridge + 1e-9 * np.eye(2), gradient)
+        while cost(beta - step) > cost(beta) and np.abs(step).max() > 1e-12:
+            step = step / 2
+        beta = beta - step
+        if np.abs(step).max() < 1e-10:
+            break
+    return float(beta[0] - beta[1] * middle), float(beta[1])
+
+
+def fit_confidence(observations: Sequence[Observation], source: str) -> ConfidenceSpec:
+    """Fit the constants of the manifest.
+
+    `found` lets at most `FALSE_ACCEPTANCE` of the negatives pass and is at least 0.5; `lost` lies below all but that
+    share of the positives and at least `HYSTERESIS` below `found` in the logarithm of the odds.
+
+    Raises:
+        ValueError: fewer than 20 observations of a kind, or positives that are not the surer ones.
+    """
+    positives, negatives = _split(observations)
+    if min(len(positives), len(negatives)) < 20:
+        raise ValueError(f"{len(positives)} positives and {len(negatives)} negatives: at least 20 of each are needed.")
+    bias, slope = fit_logistic(positives, negatives)
+    if slope >= 0:
+        raise ValueError("the network is not surer with a face in the crop than without: is it trained?")
+    false = np.quantile(bias + slope * negatives, 1 - FALSE_ACCEPTANCE, method="higher")
+    missed = np.quantile(bias + slope * positives, FALSE_ACCEPTANCE, method="lower")
+    found = max(0.0, float(false))
+    lost = min(float(missed), found - HYSTERESIS)
+    spec = ConfidenceSpec(
+        bias=round(bias, 3),
+        w_spread=round(slope, 3),
+        found=_rounded(logistic(found), math.ceil),
+        lost=_rounded(logistic(lost), math.floor),
+        calibration=source,
+    )
+    report = separation(observations, spec)
+    remark = f"{source}; {len(positives)} with, {len(negatives)} without a face: AUC {report['auc']:.4f}"
+    return spec.model_copy(update={"calibration": remark})
+
+
+def separation(observations: Sequence[Observation], spec: ConfidenceSpec) -> dict[str, float | dict[str, list[float]]]:
+    """Return the area under the ROC curve, and shares of positives and negatives at both thresholds, also by kind."""
+    positives, negatives = (spec.bias + spec.w_spread * x for x in _split(observations))
+    order = np.argsort(np.concatenate([negatives, positives]), kind="stable").argsort() + 1.0
+    n, m = len(positives), len(negatives)
+    found, lost = (math.log(t / (1 - t)) for t in (spec.found, spec.lost))
+    kinds: dict[str, list[float]] = {}
+    for kind in sorted({o.kind for o in observations}):
+        for on_face in (True, False):
+            z = [spec.bias + spec.w_spread * o.log_spread for o in observations if (o.kind, o.on_face) == (kind, on_face)]
+            if z:
+                share = [float(np.mean(np.array(z) >= t)) for t in (found, lost)]
+                kinds[f"{kind}, {'on' if on_face else 'off'} the face"] = [len(z), *(round(s, 4) for s in share)]
+    return {
+        "auc": float((order[m:].sum() - n * (n + 1) / 2) / (n * m)),
+        "faces_found": float((positives >= found).mean()),
+        "others_found": float((negatives >= found).mean()),
+        "faces_kept": float((positives >= lost).mean()),
+        "others_kept": float((negatives >= lost).mean()),
+        "count_found_kept": kinds,
+    }
+
+
+def _split(observations: Sequence[Observation]) -> tuple[Values, Values]:
+    return (
+        np.array([o.log_spread for o in observations if o.on_face]),
+        np.array([o.log_spread for o in observations if not o.on_face]),
+    )
+
+
+def _rounded(share: float, towards: object) -> float:
+    """Three decimals inside (0, 1): up for `found`, down for `lost`."""
+    value = math.ceil(share * 1000) if towards is math.ceil else math.floor(share * 1000)
+    return min(max(value, 1), 999) / 1000

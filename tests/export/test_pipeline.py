@@ -1,0 +1,166 @@
+"""Exports from end to end, and everything a user can get wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qlot.assets import sample_clip
+from qlot.export.errors import ExportError, SchemeError, TargetError
+from qlot.export.pipeline import ExportRequest, export
+from qlot.runtime import Bundle, QlotError
+from qlot.runtime.errors import ParityError, VideoError
+from qlot.runtime.replay import replay
+from qlot.runtime.video import VideoReader
+from qlot.runtime.video_writer import VideoWriter
+
+
+def test_the_written_bundle_opens_and_says_what_it_is(bundle_fp32: Path) -> None:
+    bundle = Bundle.open(bundle_fp32)
+    manifest = bundle.manifest
+    assert set(manifest.stages) == {"extractor", "refiner", "refiner_unrolled"}
+    assert manifest.stages["refiner_unrolled"].iterations == 4
+    assert manifest.scheme.calibration is None
+    assert manifest.parity is not None
+    assert manifest.parity.frames == 120
+    assert manifest.parity.max_px <= manifest.parity.tolerance_px == 0.02
+    assert {f.path for f in manifest.files} >= {"LICENSE", "NOTICE", "golden/index.json", "golden/data.bin"}
+    assert "Øygard" in bundle.read("NOTICE").decode()
+    assert manifest.golden.frames == 30
+    assert replay(bundle).passed
+
+
+def test_int8_is_calibrated_on_the_builtin_clip_and_says_so(bundle_int8: Path, bundle_fp32: Path) -> None:
+    manifest = Bundle.open(bundle_int8).manifest
+    assert manifest.scheme.calibration is not None
+    assert (manifest.scheme.calibration.source, manifest.scheme.calibration.frames) == ("builtin", 100)
+    assert manifest.parity is not None
+    assert 0.01 < manifest.parity.max_px <= 1.5  # really quantised, and within its bound
+    sizes = [sum(f.bytes for f in Bundle.open(b).manifest.files if f.path.endswith(".onnx")) for b in (bundle_int8,)]
+    floats = {f.path: f.bytes for f in Bundle.open(bundle_fp32).manifest.files}
+    assert sizes[0] < 0.5 * (floats["extractor.onnx"] + floats["refiner.onnx"])
+
+
+def test_the_bundle_is_the_same_from_any_folder_and_twice(bundle_int8: Path, tmp_path: Path) -> None:
+    again = export(ExportRequest("onnx", "int8", out=tmp_path / "again")).bundle
+    assert json.loads((again.path / "manifest.json").read_text())["files"] == [
+        f.model_dump() for f in Bundle.open(bundle_int8).manifest.files
+    ]
+
+
+def test_a_bundle_without_golden_says_so_and_cannot_be_verified(tmp_path: Path) -> None:
+    bundle = export(ExportRequest("onnx", layout="eyes", golden=False, out=tmp_path / "eyes")).bundle
+    assert not bundle.manifest.golden.included
+    assert not (bundle.path / "golden").exists()
+    assert len(bundle.manifest.layout.points) == 36
+    with pytest.raises(ParityError, match="--no-golden"):
+        replay(bundle)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"scheme": "fp8"}, SchemeError, "unknown scheme 'fp8'; there are: fp32"),
+        ({"scheme": "w8"}, SchemeError, "refused on onnx"),
+        ({"target": "tflite"}, TargetError, "not part of this version"),
+        ({"target": "tensorrt"}, QlotError, "unknown target|unknown scheme"),
+        ({"layout": "wflw99"}, ExportError, "wflw98"),
+        ({"checkpoint": "nowhere.pth"}, ExportError, "no checkpoint file 'nowhere.pth'.*final128"),
+        ({"calibration": Path("clip.mp4")}, ExportError, "needs no calibration"),
+        ({"scheme": "int8", "calibration": Path("nowhere.mp4")}, VideoError, "nowhere.mp4"),
+    ],
+)
+def test_a_wrong_request_is_refused_and_nothing_is_written(
+    changes: dict[str, object], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        export(ExportRequest(**{"target": "onnx", "out": tmp_path / "out", **changes}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corrupt_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00nonsense" + bytes(64))
+    with pytest.raises(ExportError, match="not a readable"):
+        export(ExportRequest("onnx", checkpoint=str(path), out=tmp_path / "out"))
+
+
+def test_an_existing_folder_is_refused_and_only_a_bundle_replaced(bundle_fp32: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years")
+    with pytest.raises(ExportError, match="exists already"):
+        export(ExportRequest("onnx", out=precious))
+    with pytest.raises(ExportError, match="not a bundle"):
+        export(ExportRequest("onnx", out=precious, force=True))
+    assert (precious / "thesis.txt").read_text() == "years"
+    old = tmp_path / "old"
+    shutil.copytree(bundle_fp32, old)
+    assert "refiner_unrolled" not in export(ExportRequest("onnx", out=old, force=True)).bundle.manifest.stages
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["old", "precious"]
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExportError, match="cannot write beside"):
+        export(ExportRequest("onnx", out=tmp_path / "file" / "bundle"))
+
+
+def _clip(path: Path, frames: int, gain: float = 1.0) -> Path:
+    with VideoWriter(path) as writer:
+        for frame in VideoReader(sample_clip()):
+            if frame.index < frames:
+                writer.write(np.rint(frame.rgb * gain).astype(np.uint8), frame.timestamp)
+    return path
+
+
+def test_a_short_calibration_clip_is_refused(tmp_path: Path) -> None:
+    clip = _clip(tmp_path / "short.mp4", 5)
+    with pytest.raises(ExportError, match="has 5 frames, calibration needs at least 32"):
+        export(ExportRequest("onnx", "int8", calibration=clip, out=tmp_path / "out"))
+    assert [p.name for p in tmp_path.iterdir()] == ["short.mp4"]
+
+
+def test_a_clip_without_a_face_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "grey"
+    folder.mkdir()
+    import cv2
+
+    for i in range(40):
+        cv2.imwrite(str(folder / f"{i:03d}.png"), np.full((120, 160, 3), 90, np.uint8))
+    with pytest.raises(ExportError, match="a face is tracked in 0 of 40 frames"):
+        export(ExportRequest("onnx", "int8", calibration=folder, out=tmp_path / "out"))
+
+
+def test_beyond_the_tolerance_nothing_is_written(tmp_path: Path) -> None:
+    """Negative control: ranges calibrated on a nearly black clip saturate on real frames."""
+    clip = _clip(tmp_path / "dark.mp4", 60, gain=0.15)
+    with pytest.raises(ParityError, match=r"px off at frame \d+, step \d, landmark '\w+'"):
+        export(ExportRequest("onnx", "int8", calibration=clip, out=tmp_path / "out"))
+    assert [p.name for p in tmp_path.iterdir()] == ["dark.mp4"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_an_interrupted_export_leaves_nothing_behind(tmp_path: Path) -> None:
+    import signal
+    import time
+
+    run = subprocess.Popen(
+        [sys.executable, "-c", "from qlot.cli.main import run_export; run_export()", "--target", "onnx", "-o", "out"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(4)
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=120)
+    assert run.returncode == 130
+    assert b"Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,107 @@
+"""The deployed form computes what the network computes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from qlot.model.backbone import ConvNormAct, LearnableAffine
+from qlot.model.fuse import ConvClamp, FusedQLOT, fuse
+from qlot.model.layout import load_layout
+from qlot.model.qlot import QLOT, Lowering, run
+from qlot.model.state import cold_start, to_pixels
+from tests.conformance import networks
+
+SIZE = 96
+POINTS = torch.tensor(load_layout("wflw98").points[::4], dtype=torch.float64)
+MASK = torch.arange(len(POINTS)) % 4 == 1
+LABS = [(0.8, 0.3), (0.7, -0.2), (-0.6, 0.25), (-0.9, -0.3), (0.0, 0.2), (0.0, -0.1)]  # scale, bias
+
+
+def perturbed(lowering: Lowering) -> QLOT:
+    """Seeded, with learnable affine blocks of every sign."""
+    model = networks.seeded_network(lowering).double()
+    blocks = [m for m in model.modules() if isinstance(m, LearnableAffine)]
+    assert len(blocks) > len(LABS)
+    for i, block in enumerate(blocks):
+        scale, bias = LABS[i % len(LABS)] if i % 3 == 0 else (1.2, 0.1 * (-1) ** i)
+        nn.init.constant_(block.scale, scale)
+        nn.init.constant_(block.bias, bias)
+    return model
+
+
+def track(model: QLOT | FusedQLOT, mask: Tensor | None = None) -> Tensor:
+    """Three steps from a cold start: (3, N, 7 + hidden) in pixels."""
+    points = POINTS[None].to(next(model.parameters()).dtype)
+    image = networks.test_image().to(points)
+    if isinstance(model, FusedQLOT):
+        features = model.extract(image)
+        states = run(lambda s: model.refine(features, s), cold_start(points, 128), 3, None)
+    else:
+        states = model(image, points, iterations=3, mask=None if mask is None else mask[None])
+    return torch.cat([torch.cat([to_pixels(s, SIZE), s.hidden], -1) for s in states])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("lowering", ["dense", "windowed"])
+@pytest.mark.parametrize("mask", [None, MASK, torch.ones_like(MASK)], ids=["all write", "some write", "none writes"])
+def test_fused_is_the_same_function(lowering: Lowering, mask: Tensor | None) -> None:
+    model = perturbed(lowering)
+    wanted = track(model, mask)
+    torch.testing.assert_close(track(fuse(model, POINTS, mask=mask, lowering=lowering)), wanted, atol=1e-6, rtol=0)
+    single = fuse(model.float(), POINTS, mask=mask, lowering=lowering)
+    torch.testing.assert_close(track(single).double(), wanted, atol=2e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_the_comparison_sees_what_could_go_wrong() -> None:
+    model = perturbed("windowed")
+    wanted = track(model, MASK)
+    assert (track(fuse(model, POINTS)) - wanted).abs().max() > 0.02  # no mask
+    fused = fuse(model, POINTS, mask=MASK)
+    next(m for m in fused.backbone.modules() if isinstance(m, ConvClamp) and m.high is not None).high = None
+    assert (track(fused) - wanted).abs().max() > 0.02
+    fused = fuse(model, POINTS, mask=MASK)
+    fused.mean.zero_()
+    assert (track(fused) - wanted).abs().max() > 0.02
+
+
+def test_the_model_is_left_alone() -> None:
+    model = perturbed("dense").train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    fuse(model, POINTS, mask=MASK)
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert model.training
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_batch_statistics_play_no_part() -> None:
+    model = perturbed("windowed")
+    with torch.no_grad():
+        wanted = track(fuse(model, POINTS))
+        assert torch.equal(track(fuse(model.train(), POINTS)), wanted)
+
+
+def test_nothing_is_left_to_fold() -> None:
+    fused = fuse(perturbed("windowed"), POINTS)
+    assert not [m for m in fused.modules() if isinstance(m, (nn.BatchNorm2d, LearnableAffine, ConvNormAct))]
+    assert fused.refiner.mixer.write_temperature is None
+    assert not any(p.requires_grad for p in fused.parameters())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("scale", "bias"), LABS)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_clamp_replaces_relu_and_affine(scale: float, bias: float, stride: int) -> None:
+    torch.manual_seed(0)
+    block = ConvNormAct(6, 8, 3, stride, groups=2).double().eval()
+    for value in (block.bn.running_mean, block.bn.weight, block.bn.bias):
+        nn.init.normal_(value)
+    nn.init.uniform_(block.bn.running_var, 0.3, 3)
+    nn.init.constant_(block.lab.scale, scale)
+    nn.init.constant_(block.lab.bias, bias)
+    x = torch.randn(2, 6, 9, 9, dtype=torch.float64)
+    torch.testing.assert_close(ConvClamp(block)(x), block(x), atol=1e-7, rtol=0)  # the bound is kept in float32
