@@ -1,30 +1,43 @@
 """Fit the confidence: how wide a network's own uncertainty is with and without a face in the crop.
 
-`python -m qlot.export.confidence --weights W --data D` fits on labelled faces and prints the constants of the manifest
-with the separation on people that the fit has not seen. Every checkpoint and layout has constants of its own.
+Every checkpoint and layout has constants of its own. `python -m qlot.export.confidence --weights W --data D` fits them
+on labelled faces and prints them as JSON, with the separation on people that the fit has not seen. D holds
+`faces_train` and `faces_val`, each a `.tar` of images with an `.npz` of `names` and `ibug68` (n, 68, 2) in pixels.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
-from collections.abc import Iterable, Sequence
+import sys
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from qlot.export.contract import CROP, tracker_spec
 from qlot.export.disturbed import FACES, OTHERS, Rng, Scene, near
+from qlot.export.reference import TorchStages
+from qlot.model.checkpoint import load_checkpoint
+from qlot.model.layout import Layout, load_layout
 from qlot.runtime.confidence import log_spread, logistic
 from qlot.runtime.crop import crop_of, fit_crop, sample_crop, to_frame
 from qlot.runtime.manifest import ConfidenceSpec, TrackerSpec
 from qlot.runtime.recurrence import Gate, Stages, steps
 from qlot.runtime.result import CropBox
-from qlot.runtime.state import State, cold_start, move_crop
+from qlot.runtime.state import State, cold_start
 
 Values = NDArray[np.float64]
 ON_FACE, OFF_FACE = (0.08, 0.15), (0.2, 0.35)  # shift over side and ln side of the fitted crop against the face's own
 FALSE_ACCEPTANCE = 1e-3  # share of negatives that may reach `found`
+WEAK = 1e-2  # share of positives that may lie below `lost`: single weak frames are no loss
 HYSTERESIS = 2.0  # least distance of `found` and `lost` in the logarithm of the odds
+UNFITTED = ConfidenceSpec(bias=0.0, w_spread=-1.0, found=0.5, lost=0.1, calibration="none yet")
 RIDGE = 1.0  # of the slope, in units of one observation's weight
 
 
@@ -42,13 +55,13 @@ def collect(stages: Stages, spec: TrackerSpec, scenes: Iterable[Scene], seed: in
 
     A look is labelled by its outcome: on the face where its fitted crop agrees with the known one (`ON_FACE`), off it
     where it is beyond `OFF_FACE` or there is no face; what lies between is left out. Cold looks take the bundle's cold
-    steps. "tracked" continues a face in a crop moved by up to 5 %, "gone" continues it on a picture without a face:
-    one tracking frame each, the second such frame counts, since the first still remembers.
+    steps. "tracked" goes on for a frame in which the face has moved by up to 5 % of the side; "gone" goes on for two
+    frames of a picture without a face, of which the second counts: in the first the state still remembers.
     """
     rng, looks = np.random.default_rng(seed), _Looks(stages, spec)
     for i, scene in enumerate(scenes):
         looks.cold("degraded" if i % 4 == 0 else "near", scene, rng)
-        first, second = rng.permutation(list(OTHERS))[:2]
+        first, second = (list(OTHERS)[k] for k in rng.permutation(len(OTHERS))[:2])
         looks.cold(first, scene, rng)
         looks.cold(second, scene, rng)
         looks.continued(scene, OTHERS[first](scene, rng), rng)
@@ -69,10 +82,8 @@ class _Looks:
     def continued(self, scene: Scene, gone: Scene, rng: Rng) -> None:
         face = near(scene, rng)
         state = self._look(face, self._start(), self.spec.iterations.cold)
-        moved = near(Scene(face.rgb, face.box, face.box), rng, 0.05, 0.05)
-        moved = Scene(scene.rgb, moved.box, scene.face)
-        inside = move_crop(state, face.box, moved.box, self.stages.size)
-        self._note("tracked", moved, self._look(moved, inside, self.spec.iterations.tracking))
+        moved = Scene(scene.rgb, near(Scene(scene.rgb, face.box, face.box), rng, 0.05, 0.05).box, scene.face)
+        self._note("tracked", moved, self._look(moved, state, self.spec.iterations.tracking))
         for _ in range(2):
             state = self._look(gone, state, self.spec.iterations.tracking)
         self._note("gone", gone, state)
@@ -126,7 +137,9 @@ def fit_logistic(positives: Values, negatives: Values) -> tuple[float, float]:
     for _ in range(100):
         p = np.exp(-np.logaddexp(0, -(design @ beta)))
         gradient = design.T @ (weight * (p - y)) + ridge @ beta
-        step = np.linalg.solve((design * (weight * p * (1 - p))[:, None]).T @ design + ridge + 1e-9 * np.eye(2), gradient)
+        step = np.linalg.solve(
+            (design * (weight * p * (1 - p))[:, None]).T @ design + ridge + 1e-9 * np.eye(2), gradient
+        )
         while cost(beta - step) > cost(beta) and np.abs(step).max() > 1e-12:
             step = step / 2
         beta = beta - step
@@ -138,8 +151,8 @@ def fit_logistic(positives: Values, negatives: Values) -> tuple[float, float]:
 def fit_confidence(observations: Sequence[Observation], source: str) -> ConfidenceSpec:
     """Fit the constants of the manifest.
 
-    `found` lets at most `FALSE_ACCEPTANCE` of the negatives pass and is at least 0.5; `lost` lies below all but that
-    share of the positives and at least `HYSTERESIS` below `found` in the logarithm of the odds.
+    `found` is at least 0.5 and lets at most `FALSE_ACCEPTANCE` of the negatives pass. At most `WEAK` of the positives
+    lie below `lost`, which is at least `HYSTERESIS` below `found` in the logarithm of the odds.
 
     Raises:
         ValueError: fewer than 20 observations of a kind, or positives that are not the surer ones.
@@ -151,14 +164,14 @@ def fit_confidence(observations: Sequence[Observation], source: str) -> Confiden
     if slope >= 0:
         raise ValueError("the network is not surer with a face in the crop than without: is it trained?")
     false = np.quantile(bias + slope * negatives, 1 - FALSE_ACCEPTANCE, method="higher")
-    missed = np.quantile(bias + slope * positives, FALSE_ACCEPTANCE, method="lower")
+    weak = np.quantile(bias + slope * positives, WEAK, method="lower")
     found = max(0.0, float(false))
-    lost = min(float(missed), found - HYSTERESIS)
+    lost = min(float(weak), found - HYSTERESIS)
     spec = ConfidenceSpec(
         bias=round(bias, 3),
         w_spread=round(slope, 3),
-        found=_rounded(logistic(found), math.ceil),
-        lost=_rounded(logistic(lost), math.floor),
+        found=min(math.ceil(1000 * logistic(found)), 999) / 1000,
+        lost=max(math.floor(1000 * logistic(lost)), 1) / 1000,
         calibration=source,
     )
     report = separation(observations, spec)
@@ -175,7 +188,9 @@ def separation(observations: Sequence[Observation], spec: ConfidenceSpec) -> dic
     kinds: dict[str, list[float]] = {}
     for kind in sorted({o.kind for o in observations}):
         for on_face in (True, False):
-            z = [spec.bias + spec.w_spread * o.log_spread for o in observations if (o.kind, o.on_face) == (kind, on_face)]
+            z = [
+                spec.bias + spec.w_spread * o.log_spread for o in observations if (o.kind, o.on_face) == (kind, on_face)
+            ]
             if z:
                 share = [float(np.mean(np.array(z) >= t)) for t in (found, lost)]
                 kinds[f"{kind}, {'on' if on_face else 'off'} the face"] = [len(z), *(round(s, 4) for s in share)]
@@ -196,7 +211,38 @@ def _split(observations: Sequence[Observation]) -> tuple[Values, Values]:
     )
 
 
-def _rounded(share: float, towards: object) -> float:
-    """Three decimals inside (0, 1): up for `found`, down for `lost`."""
-    value = math.ceil(share * 1000) if towards is math.ceil else math.floor(share * 1000)
-    return min(max(value, 1), 999) / 1000
+def labelled_faces(folder: Path, split: str, layout: Layout, count: int, seed: int = 0) -> Iterator[Scene]:
+    """Yield up to `count` faces in random order, with the crop that the rule gives for their labels."""
+    table = np.load(folder / f"{split}.npz")
+    with tarfile.open(folder / f"{split}.tar") as images:
+        for i in np.random.default_rng(seed).permutation(len(table["names"]))[:count]:
+            file = images.extractfile(f"{table['names'][i].removesuffix('.jpg')}.jpg")
+            assert file is not None
+            bgr = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+            face = crop_of(fit_crop(layout.points, table["ibug68"][i]), CROP)
+            yield Scene(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), face, face)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit and print the constants of a checkpoint for some layouts."""
+    parser = argparse.ArgumentParser(prog="python -m qlot.export.confidence", description=main.__doc__)
+    parser.add_argument("--weights", type=Path, required=True, help="checkpoint file")
+    parser.add_argument("--data", type=Path, required=True, help="folder with faces_train and faces_val")
+    parser.add_argument("--layouts", nargs="+", default=["wflw98"], help="names or files of layouts")
+    parser.add_argument("--faces", type=int, default=300, help="faces to fit on; half as many to validate on")
+    options = parser.parse_args(arguments)
+    model, labels = load_checkpoint(options.weights), load_layout("ibug68")
+    out: dict[str, dict[str, object]] = {"confidence": {}, "validation": {}}
+    for layout in map(load_layout, options.layouts):
+        stages = TorchStages(model, layout)
+        spec = tracker_spec(model.config, layout, UNFITTED)
+        train = labelled_faces(options.data, "faces_train", labels, options.faces)
+        held_back = labelled_faces(options.data, "faces_val", labels, options.faces // 2)
+        fitted = fit_confidence(collect(stages, spec, train), f"{options.faces} faces of faces_train")
+        out["confidence"][layout.name] = fitted.model_dump()
+        out["validation"][layout.name] = separation(collect(stages, spec, held_back, seed=1), fitted)
+    sys.stdout.write(json.dumps(out, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

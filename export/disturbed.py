@@ -1,4 +1,4 @@
-"""Pictures with and without a face, made from a frame whose face is known: what the confidence is fitted on."""
+"""Pictures with and without a face, made from frames whose face is known: what the confidence is fitted on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.runtime.crop import sample_crop
+from qlot.runtime.orientation import Orientation
 from qlot.runtime.result import CropBox
 
 Image = NDArray[np.uint8]
@@ -38,7 +39,7 @@ def near(scene: Scene, rng: Rng, shift: float = 0.1, scale: float = 0.15) -> Sce
 
 
 def degraded(scene: Scene, rng: Rng) -> Scene:
-    """Dark, noisy, or with the detail of a face 30 to 70 pixels wide."""
+    """Return the face dark, noisy, or with the detail of one 30 to 70 pixels wide."""
     image = scene.rgb.astype(np.float32)
     kind = rng.integers(3)
     if kind == 0:
@@ -47,13 +48,8 @@ def degraded(scene: Scene, rng: Rng) -> Scene:
         image += rng.normal(0, rng.uniform(5, 25), image.shape)
     else:
         factor = max(2, round((scene.face or scene.box).side / rng.uniform(30, 70)))
-        coarse = image[::1].copy()
-        for axis in (0, 1):
-            edges = np.arange(0, coarse.shape[axis], factor)
-            counts = np.diff(np.append(edges, coarse.shape[axis]))
-            means = np.add.reduceat(coarse, edges, axis) / np.expand_dims(counts, (1 - axis, 2))
-            coarse = np.repeat(means, counts, axis)
-        image = coarse
+        rows, columns = (np.minimum(np.arange(n) // factor * factor + factor // 2, n - 1) for n in image.shape[:2])
+        image = image[rows][:, columns]
     return near(Scene(_to_image(image), scene.box, scene.face), rng)
 
 
@@ -65,25 +61,23 @@ def elsewhere(scene: Scene, rng: Rng) -> Scene:
 
 
 def inside(scene: Scene, rng: Rng) -> Scene:
-    """A crop of one part of the face."""
+    """Return a crop of one part of the face."""
     face = scene.face or scene.box
     part = CropBox(face.center_x, face.center_y, face.side * rng.uniform(0.3, 0.45))
     return Scene(scene.rgb, near(Scene(scene.rgb, part, part), rng, 0.7).box, scene.face)
 
 
 def turned(scene: Scene, rng: Rng) -> Scene:
-    """The face upside down or on its side."""
-    turns = int(rng.choice([1, 2, 2, 3]))
+    """Return the face upside down or on its side."""
+    face, way = scene.face or scene.box, Orientation(int(rng.choice([90, 180, 180, 270])))
     height, width = scene.rgb.shape[:2]
-    x, y = (scene.face or scene.box).center_x, (scene.face or scene.box).center_y
-    for _ in range(turns):
-        x, y, width, height = y, width - 1 - x, height, width
-    box = CropBox(x, y, (scene.face or scene.box).side)
-    return Scene(np.rot90(scene.rgb, turns), near(Scene(scene.rgb, box, box), rng).box, None)
+    x, y = way.points_upright(np.array([face.center_x, face.center_y]), width, height)
+    box = CropBox(float(x), float(y), face.side)
+    return Scene(way.upright(scene.rgb), near(Scene(scene.rgb, box, box), rng).box, None)
 
 
 def shuffled(scene: Scene, rng: Rng) -> Scene:
-    """The face cut into square tiles, put together at random: eyes and mouths in the wrong places."""
+    """Return the face cut into square tiles, put together at random: eyes and mouths in the wrong places."""
     face = scene.face or scene.box
     image, tile = scene.rgb.copy(), max(2, int(face.side * rng.uniform(0.1, 0.3)))
     x0, y0, x1, y1 = _bounds(face, image, 0.5)
@@ -95,7 +89,7 @@ def shuffled(scene: Scene, rng: Rng) -> Scene:
 
 
 def covered(scene: Scene, rng: Rng) -> Scene:
-    """The face under a blotchy patch; hair, neck and surroundings stay."""
+    """Return the face under a blotchy patch; hair, neck and surroundings stay."""
     face = scene.face or scene.box
     image = scene.rgb.copy()
     x0, y0, x1, y1 = _bounds(face, image, 0.42)
@@ -105,7 +99,7 @@ def covered(scene: Scene, rng: Rng) -> Scene:
 
 
 def texture(scene: Scene, rng: Rng) -> Scene:
-    """No photograph at all: blotches, noise, a ramp, a checkerboard or a single colour."""
+    """Return no photograph at all: blotches, noise, a ramp, a checkerboard or a single colour."""
     size, kind = 256, rng.integers(5)
     y, x = np.mgrid[:size, :size]
     if kind == 0:

@@ -33,11 +33,14 @@ from qlot.runtime.replay import run_frames
 from qlot.runtime.state import cold_start
 
 SMALL = QLOTConfig(
-    preset="small", image_size=64, stem=(8, 16),
-    stages=(StageConfig(16, 8, 32, 1, False, False, 3, 2), StageConfig(32, 8, 32, 2, True, True, 3, 1)),
-    channels=24, lateral=32, groups=4, correlation_heads=(2, 3), correlation_kernels=(2, 1), harmonic_pairs=4,
-    low_channels=5, template_widths=(16, 24), branch_channels=(4, 6), state_width=8, feature_width=32, hidden_width=16,
-    mixer_heads=2, mixer_slots=4, mixer_key=8, head_width=12,
+    preset="small", image_size=96, stem=(8, 16),
+    stages=(
+        StageConfig(16, 8, 32, 1, False, False, 3, 2), StageConfig(32, 8, 32, 2, True, True, 3, 1),
+        StageConfig(32, 8, 24, 1, True, False, 3, 1),
+    ),
+    channels=24, lateral=32, groups=4, correlation_heads=(2, 3, 4), correlation_kernels=(2, 1, 1), harmonic_pairs=4,
+    low_channels=5, template_widths=(16, 24), branch_channels=(4, 6, 4), state_width=8, feature_width=32,
+    hidden_width=16, mixer_heads=2, mixer_slots=4, mixer_key=8, head_width=12,
 )  # fmt: skip
 UNROLLED = 2
 GATE = Gate(2.0, 0.05)
@@ -65,6 +68,9 @@ def network() -> QLOT:
                 value.copy_(torch.exp(0.2 * noise))
             elif name.endswith(("running_mean", "bias", "slot_gain", "temperature")):
                 value.copy_(0.2 * noise)
+            elif name.endswith("weight"):  # PyTorch's own start leaves the outputs blind to the image
+                fan = value.shape[-2] if value.ndim == 3 else value[0].numel()
+                value.copy_(noise / fan**0.5)
         model.refiner.covariance.bias.copy_(torch.tensor([-3.0, -3.1, 0.2]))  # about a pixel: the gate bites
         model.refiner.delta.bias.mul_(0.05)
     return model
@@ -82,9 +88,13 @@ def stage(lowering: Lowering, name: str) -> Stage:
     return next(s for s in stages(lowering) if s.name == name)
 
 
-@functools.cache
 def graph(lowering: Lowering, name: str, scheme: Scheme = "fp32") -> Graph:
-    """Convert a stage."""
+    """Convert a stage, once."""
+    return _graph(lowering, name, scheme)
+
+
+@functools.cache
+def _graph(lowering: Lowering, name: str, scheme: Scheme) -> Graph:
     feeds = recorded(lowering)[stage(lowering, name).name] if PLANS[scheme].calibrated else None
     return convert(stage(lowering, name), PLANS[scheme], feeds)
 

@@ -85,7 +85,9 @@ def test_the_smallest_map_that_holds_a_window() -> None:
 
 
 def test_levels_are_looked_up_independently() -> None:
-    cases = [random_case(i, width, kernel, heads, 2, 3) for i, (width, kernel, heads) in enumerate([(12, 2, 2), (7, 1, 3)])]
+    cases = [
+        random_case(i, width, kernel, heads, 2, 3) for i, (width, kernel, heads) in enumerate([(12, 2, 2), (7, 1, 3)])
+    ]
     position = torch.linspace(-1.2, 1.2, 12, dtype=torch.float64).reshape(2, 3, 2)
     rows = [f.flatten(2).transpose(1, 2) for f, _ in cases]
     together = lookup_windowed(rows, [t for _, t in cases], position, WINDOW)

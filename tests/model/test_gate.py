@@ -17,7 +17,9 @@ moderate = st.tuples(st.floats(-8, 2, width=32), st.floats(-8, 2, width=32), st.
 covariances = st.tuples(st.floats(-12, 6, width=32), st.floats(-12, 6, width=32), st.floats(-30, 30, width=32))
 
 
-def factor(delta: tuple[float, ...], covariance: tuple[float, ...], gate: Gate, dtype: torch.dtype = torch.float64) -> float:
+def factor(
+    delta: tuple[float, ...], covariance: tuple[float, ...], gate: Gate, dtype: torch.dtype = torch.float64
+) -> float:
     return gate_factor(torch.tensor([[delta]], dtype=dtype), torch.tensor([[covariance]], dtype=dtype), gate).item()
 
 
@@ -42,9 +44,7 @@ def test_the_cutoff_closes_the_gate() -> None:
 
 
 @given(deltas, covariances, radii, st.floats(0, 0.875, width=32))
-def test_k_is_a_share(
-    delta: tuple[float, ...], covariance: tuple[float, ...], radius: float, cutoff: float
-) -> None:
+def test_k_is_a_share(delta: tuple[float, ...], covariance: tuple[float, ...], radius: float, cutoff: float) -> None:
     assert 0 <= factor(delta, covariance, Gate(radius, cutoff), torch.float32) <= 1
 
 

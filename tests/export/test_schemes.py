@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from torch import nn
+
+from qlot.export.errors import SchemeError, TargetError
+from qlot.export.schemes import ALIASES, PLANS, REFUSED, plan_for
+from qlot.export.targets import load_target
+from qlot.runtime.manifest import Scheme, Target
+from tests.export import small
+
+HIDDEN_LINEARS = {
+    *(f"encoder.branches.{i}.linear" for i in range(3)), "encoder.correlation.0", "encoder.correlation.2",
+    "encoder.state.linear", "encoder.context", "encoder.context_features", "mixer.write_route", "mixer.read_route",
+    "mixer.value", "mixer.read_value", "mixer.local", "mixer.out", "hidden_linear",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("target", get_args(Target))
+@pytest.mark.parametrize("scheme", get_args(Scheme))
+def test_every_pair_is_in_the_table_or_refused(target: Target, scheme: Scheme) -> None:
+    if (target, scheme) not in REFUSED and scheme in PLANS:
+        assert plan_for(target, scheme).name == scheme
+        return
+    with pytest.raises(SchemeError, match=scheme) as e:
+        plan_for(target, scheme)
+    assert any(choice in str(e.value) for choice in PLANS)
+
+
+@pytest.mark.parametrize(("target", "scheme"), REFUSED)
+def test_a_refusal_names_reason_and_nearest_choice(target: Target, scheme: Scheme) -> None:
+    with pytest.raises(SchemeError, match=f"scheme {scheme} is refused on {target}: ") as e:
+        plan_for(target, scheme)
+    assert REFUSED[target, scheme] in str(e.value)
+    assert any(f"--{flag}" in str(e.value) for flag in ALIASES)
+
+
+def test_flags() -> None:
+    assert {flag: plan_for("onnx", flag).name for flag in ALIASES} == {"fp16": "fp16", "int8": "w8a8"}
+
+
+@pytest.mark.parametrize("scheme", ["int4", "", "FP16", "w8a16"])
+def test_unknown_schemes(scheme: str) -> None:
+    with pytest.raises(SchemeError, match=rf"unknown scheme '{scheme}'; there are: fp32, fp16, w8a8"):
+        plan_for("onnx", scheme)
+
+
+def test_unknown_and_missing_targets() -> None:
+    with pytest.raises(TargetError, match="unknown target 'torchscript'; there are: onnx, tflite, coreml"):
+        load_target("torchscript")
+    assert load_target("onnx").DEFAULT_LOWERING == "windowed"
+
+
+@pytest.mark.parametrize("lowering", ["dense", "windowed"])
+def test_the_groups_name_modules_of_the_real_network(lowering: str) -> None:
+    """A pattern that matches nothing, or a layer too many, is how a scheme would silently mean something else."""
+    plan = PLANS["w8a8"]
+    module = small.stage(lowering, "refiner").module
+    linears = [n for n, m in module.named_modules() if isinstance(m, nn.Linear) and "refiner." in n]
+    named = {n.removeprefix("model.refiner.") for n in linears}
+    assert {n for n in named if plan.quantised(f"model.refiner.{n}") == "int8"} == HIDDEN_LINEARS
+    for kept in ("delta", "covariance", "gates", "mixer.write_logits", "mixer.read_logits", "encoder.film"):
+        assert kept in named
+        assert plan.quantised(f"model.refiner.{kept}") == "float32"
+    assert plan.quantised("") == plan.quantised("model") == "float32"
+
+
+def test_tolerances_grow_with_what_a_scheme_gives_up() -> None:
+    order = [PLANS[s].tolerance_px for s in ("fp32", "fp16", "w8a8")]
+    assert order == sorted(order)
+    assert [s for s, p in PLANS.items() if p.calibrated] == ["w8a8"]
+    assert all(p.name == s and p.rules for s, p in PLANS.items())

@@ -1,0 +1,246 @@
+"""The ONNX graphs: the same numbers, no forbidden operator, int8 exactly where the plan says."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from torch import nn
+
+from qlot.export.errors import TargetError
+from qlot.export.schemes import PLANS
+from qlot.export.targets.onnx import OPSET, convert, module_paths, trace
+from qlot.export.targets.onnx_int8 import quantise
+from qlot.model.qlot import Lowering
+from tests.export import small
+from tests.export.test_schemes import HIDDEN_LINEARS
+
+STAGES = ("extractor", "refiner", "refiner_unrolled")
+GRAPHS: list[tuple[Lowering, str]] = [("dense", n) for n in STAGES[:2]] + [("windowed", n) for n in STAGES]
+SOURCE_FILE = re.compile(rb"\w{4}\.py\W")
+INTEGERS = (TensorProto.INT64, TensorProto.INT32)
+
+
+def load(lowering: Lowering, name: str, scheme: str = "fp32") -> ModelProto:
+    return onnx.load_from_string(small.graph(lowering, name, scheme).data)
+
+
+def run(data: bytes, lowering: Lowering, name: str, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    names = [t.name for t in small.stage(lowering, name).outputs]
+    return dict(zip(names, ort.InferenceSession(data).run(names, feeds), strict=True))
+
+
+@pytest.mark.parametrize(("lowering", "name"), GRAPHS)
+def test_a_graph_computes_what_its_stage_does(lowering: Lowering, name: str) -> None:
+    stage = small.stage(lowering, name)
+    for seed in range(3):
+        feeds = small.feeds_of(stage, seed)
+        if name == "refiner_unrolled":
+            feeds["gate"] = np.array([[2, 0.05], [0, 0.05], [50, 0]][seed], np.float32)
+        found, wanted = run(small.graph(lowering, name).data, lowering, name, feeds), small.run_torch(stage, feeds)
+        for key, value in wanted.items():
+            np.testing.assert_allclose(found[key], value, atol=2e-5 * max(1, np.abs(value).max()), err_msg=key)
+
+
+@pytest.mark.parametrize(("lowering", "name"), GRAPHS)
+def test_interface_and_opset(lowering: Lowering, name: str) -> None:
+    model, stage = load(lowering, name), small.stage(lowering, name)
+    assert [(o.domain, o.version) for o in model.opset_import if not o.domain] == [("", OPSET)]
+    assert {n.domain for n in model.graph.node} == {""}
+    assert not model.functions
+    for found, wanted in ((model.graph.input, stage.inputs), (model.graph.output, stage.outputs)):
+        assert [t.name for t in found] == [t.name for t in wanted]
+        assert [tuple(d.dim_value for d in t.type.tensor_type.shape.dim) for t in found] == [t.shape for t in wanted]
+
+
+@pytest.mark.parametrize(("name", "scheme"), [("extractor", "fp32"), ("refiner", "fp32"), ("extractor", "w8a8")])
+def test_nothing_of_this_machine_ships(name: str, scheme: str) -> None:
+    data = small.graph("windowed", name, scheme).data
+    for mark in (b"/root", b"/home", b"/tmp", b"site-packages", b"torch.ops", b"qlot.export"):
+        assert mark not in data, mark
+    assert not SOURCE_FILE.search(data)
+    model = onnx.load_from_string(data)
+    things = (model, model.graph, *model.graph.node, *model.graph.initializer, *model.graph.value_info)
+    assert not any(t.doc_string or list(t.metadata_props) for t in things)
+    # The check would see such a mark: what the tracer returns does hold them.
+    assert SOURCE_FILE.search(_traced("refiner").SerializeToString())
+
+
+def test_converting_twice_gives_the_same_bytes() -> None:
+    again = convert(small.stage("windowed", "extractor"), PLANS["w8a8"], small.recorded("windowed")["extractor"])
+    assert again == small.graph("windowed", "extractor", "w8a8")
+
+
+@pytest.mark.parametrize(("lowering", "name"), [g for g in GRAPHS if g[1] != "extractor"])
+def test_no_index_is_computed_in_floats_beyond_a_floor(lowering: Lowering, name: str) -> None:
+    model = onnx.shape_inference.infer_shapes(load(lowering, name), data_prop=True)
+    ops = {n.op_type for n in model.graph.node}
+    assert not ops & {"GridSample", "GatherND", "GatherElements", "ScatterND", "ScatterElements", "NonZero"}
+    gathers = [n for n in model.graph.node if n.op_type == "Gather"]
+    computed = [n for n in gathers if not _constant(model, n.input[1])]
+    levels = small.SMALL.levels * small.stage(lowering, name).iterations
+    assert len(computed) == (levels if lowering == "windowed" else 0)
+    for gather in computed:
+        assert _floors_behind(model, gather.input[1]) == 1
+
+
+def _constant(model: ModelProto, name: str) -> bool:
+    return name in {t.name for t in model.graph.initializer}
+
+
+def _floors_behind(model: ModelProto, index: str) -> int:
+    """Follow an index to its Cast over integer tensors only, then to its Floor over clamps to whole numbers only."""
+    types = {v.name: v.type.tensor_type.elem_type for v in model.graph.value_info}
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    makers = {output: node for node in model.graph.node for output in node.output}
+    floors, integer, whole = set(), [index], []
+    while integer:
+        name = integer.pop()
+        if name in constants:
+            assert constants[name].dtype.kind == "i"
+        elif makers[name].op_type == "Cast":
+            whole.append(makers[name].input[0])
+        else:
+            assert types[name] in INTEGERS, f"{name} is computed in floats"
+            integer += [i for i in makers[name].input if i]
+    while whole:
+        name = whole.pop()
+        if name in constants:
+            assert np.array_equal(constants[name], np.rint(constants[name]))
+        elif makers[name].op_type == "Floor":
+            floors.add(name)
+        else:
+            assert makers[name].op_type in ("Min", "Max", "Clip"), f"{name} may not be whole"
+            whole += [i for i in makers[name].input if i]
+    return len(floors)
+
+
+def test_macs_are_what_the_modules_do() -> None:
+    stage, counted = small.stage("windowed", "extractor"), 0
+
+    def count(module: nn.Module, _: object, output: object) -> None:
+        nonlocal counted
+        counted += output.numel() * module.weight[0].numel()
+
+    hooks = [m.register_forward_hook(count) for m in stage.module.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    small.run_torch(stage, small.feeds_of(stage))
+    for hook in hooks:
+        hook.remove()
+    assert small.graph("windowed", "extractor").macs == counted
+
+
+@functools.cache
+def _traced(name: str) -> ModelProto:
+    return trace(small.stage("windowed", name))
+
+
+@functools.cache
+def _quantised(name: str) -> tuple[ModelProto, dict[str, str]]:
+    model = _traced(name)
+    paths = module_paths(model)
+    return quantise(model, PLANS["w8a8"], paths, small.recorded("windowed")[name]), paths
+
+
+def _integer_products(model: ModelProto) -> dict[str, tuple[NodeProto, NodeProto]]:
+    """Conv, Gemm and MatMul nodes whose two operands are both dequantised: name -> the two DequantizeLinear."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    found = {}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul"):
+            pair = [makers.get(i) for i in node.input[:2]]
+            dequantised = [m is not None and m.op_type == "DequantizeLinear" for m in pair]
+            assert all(dequantised) or not any(dequantised), f"{node.name} is half quantised"
+            if all(dequantised):
+                found[node.name] = (pair[0], pair[1])
+    return found
+
+
+def test_int8_is_every_convolution_and_no_context() -> None:
+    model, paths = _quantised("extractor")
+    convolutions = {n.name for n in model.graph.node if n.op_type == "Conv"}
+    assert len(convolutions) > 15
+    assert set(_integer_products(model)) == convolutions
+    gemm = next(n for n in model.graph.node if n.op_type == "Gemm")
+    assert paths[gemm.name] == "model.pyramid.context"
+
+
+def test_int8_is_the_hidden_linears_of_the_refiner_and_nothing_else() -> None:
+    model, paths = _quantised("refiner")
+    found = [paths[n].removeprefix("model.refiner.") for n in _integer_products(model)]
+    assert sorted(found) == sorted(HIDDEN_LINEARS)
+    quantised = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]
+    assert {n.input[0] for n in quantised} == {n.input[0] for n in _integer_inputs(model)}  # inputs only, no outputs
+
+
+def _integer_inputs(model: ModelProto) -> list[NodeProto]:
+    makers = {output: node for node in model.graph.node for output in node.output}
+    return [makers[data.input[0]] for data, _ in _integer_products(model).values()]
+
+
+@pytest.mark.parametrize("name", STAGES[:2])
+def test_int8_means_what_the_rules_say(name: str) -> None:
+    model, _ = _quantised(name)
+    constants = {t.name: t for t in model.graph.initializer}
+    for data, weight in _integer_products(model).values():
+        w, scale = constants[weight.input[0]], constants[weight.input[1]]
+        assert w.data_type == TensorProto.INT8
+        assert max(scale.dims, default=1) in w.dims  # one scale per output channel
+        assert constants[data.input[2]].data_type == TensorProto.UINT8
+        assert not constants[data.input[1]].dims  # one per tensor
+    assert not {n.op_type for n in model.graph.node} & {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
+
+
+def test_clamps_above_zero_are_back_on_the_integers() -> None:
+    low = {n.output[0]: n for n in _traced("extractor").graph.node if n.op_type == "Clip"}
+    bounds = {t.name: float(numpy_helper.to_array(t)) for t in _traced("extractor").graph.initializer if not t.dims}
+    above = {name for name, n in low.items() if bounds[n.input[1]] > 0}
+    assert above
+    assert above != set(low)
+    model, _ = _quantised("extractor")
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    makers = {output: node for node in model.graph.node for output in node.output}
+    clips = [n for n in model.graph.node if n.op_type == "Clip"]
+    assert {makers[n.input[0]].input[0] for n in clips} == above
+    for clip in clips:
+        quantise_node = makers[clip.input[0]]
+        scale, zero = (constants[quantise_node.input[i]] for i in (1, 2))
+        back = (float(constants[clip.input[1]]) - float(zero)) * float(scale)
+        assert back == pytest.approx(bounds[low[quantise_node.input[0]].input[1]], abs=float(scale) / 2 + 1e-9)
+
+
+def test_int8_stays_near_and_needs_the_clamps() -> None:
+    stage = small.stage("windowed", "extractor")
+    feeds = dict(small.recorded("windowed")["extractor"][3])
+    wanted = small.run_torch(stage, feeds)
+    found = run(small.graph("windowed", "extractor", "w8a8").data, "windowed", "extractor", feeds)
+    without = onnx.load_from_string(small.graph("windowed", "extractor", "w8a8").data)
+    for node in without.graph.node:
+        if node.op_type == "Clip":
+            node.op_type = "Identity"
+            del node.input[1:]
+    loose = run(without.SerializeToString(), "windowed", "extractor", feeds)
+    for key, value in wanted.items():
+        near, far = (float(np.sqrt(np.square(x[key] - value).mean()) / value.std()) for x in (found, loose))
+        assert 0 < near < 0.15, key
+        assert far > 1.5 * near, key
+
+
+def test_an_empty_plan_quantises_nothing() -> None:
+    plan = dataclasses.replace(PLANS["w8a8"], arithmetic=dict.fromkeys(PLANS["w8a8"].arithmetic, "float32"))
+    model = _traced("refiner")
+    after = quantise(model, plan, module_paths(model), small.recorded("windowed")["refiner"])
+    assert after == model
+    one = dataclasses.replace(PLANS["w8a8"], arithmetic={**plan.arithmetic, "extractor convolutions": "int8"})
+    assert not _integer_products(quantise(model, one, module_paths(model), small.recorded("windowed")["refiner"]))
+
+
+@pytest.mark.parametrize("feeds", [None, []])
+def test_int8_without_calibration_is_refused(feeds: list | None) -> None:
+    with pytest.raises(TargetError, match="w8a8 needs calibration inputs for the extractor"):
+        convert(small.stage("windowed", "extractor"), PLANS["w8a8"], feeds)
