@@ -60,11 +60,12 @@ def collect(stages: Stages, spec: TrackerSpec, scenes: Iterable[Scene], seed: in
     """
     rng, looks = np.random.default_rng(seed), _Looks(stages, spec)
     for i, scene in enumerate(scenes):
-        looks.cold("degraded" if i % 4 == 0 else "near", scene, rng)
+        face, state = looks.cold("degraded" if i % 4 == 0 else "near", scene, rng)
         first, second = (list(OTHERS)[k] for k in rng.permutation(len(OTHERS))[:2])
         looks.cold(first, scene, rng)
-        looks.cold(second, scene, rng)
-        looks.continued(scene, OTHERS[first](scene, rng), rng)
+        gone, _ = looks.cold(second, scene, rng)
+        looks.tracked(face, state, rng)
+        looks.gone(gone, state)
     return looks.seen
 
 
@@ -75,21 +76,22 @@ class _Looks:
         self.gate = Gate(spec.gate.radius, spec.gate.cutoff)
         self.seen: list[Observation] = []
 
-    def cold(self, kind: str, scene: Scene, rng: Rng) -> None:
+    def cold(self, kind: str, scene: Scene, rng: Rng) -> tuple[Scene, State]:
         shown = {**FACES, **OTHERS}[kind](scene, rng)
-        self._note(kind, shown, self._look(shown, self._start(), self.spec.iterations.cold))
+        start = cold_start(self.points, self.stages.size, self.spec.state.hidden[2])
+        state = self._look(shown, start, self.spec.iterations.cold)
+        self._note(kind, shown, state)
+        return shown, state
 
-    def continued(self, scene: Scene, gone: Scene, rng: Rng) -> None:
-        face = near(scene, rng)
-        state = self._look(face, self._start(), self.spec.iterations.cold)
-        moved = Scene(scene.rgb, near(Scene(scene.rgb, face.box, face.box), rng, 0.05, 0.05).box, scene.face)
+    def tracked(self, face: Scene, state: State, rng: Rng) -> None:
+        box = near(Scene(face.rgb, face.box, face.box), rng, 0.05, 0.05).box
+        moved = Scene(face.rgb, box, face.face)
         self._note("tracked", moved, self._look(moved, state, self.spec.iterations.tracking))
-        for _ in range(2):
-            state = self._look(gone, state, self.spec.iterations.tracking)
-        self._note("gone", gone, state)
 
-    def _start(self) -> State:
-        return cold_start(self.points, self.stages.size, self.spec.state.hidden[2])
+    def gone(self, other: Scene, state: State) -> None:
+        for _ in range(2):
+            state = self._look(other, state, self.spec.iterations.tracking)
+        self._note("gone", other, state)
 
     def _look(self, scene: Scene, state: State, count: int) -> State:
         features = self.stages.extract(sample_crop(scene.rgb, scene.box, self.stages.size))

@@ -12,7 +12,7 @@ from qlot.export.reference import TorchStages
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.crop import sample_crop
 from qlot.runtime.golden import GoldenSequence
-from qlot.runtime.manifest import ParitySpec, TrackerSpec
+from qlot.runtime.manifest import ParitySpec, ToleranceSpec, TrackerSpec
 from qlot.runtime.replay import ReplayReport, compare, run_frames
 from qlot.runtime.result import CropBox, Status
 from qlot.runtime.stages import BundleStages
@@ -58,12 +58,12 @@ def first_frames(sequence: GoldenSequence, count: int) -> GoldenSequence:
     )
 
 
-def measure(bundle: Bundle, reference: GoldenSequence, tolerance_px: float) -> ReplayReport:
+def measure(bundle: Bundle, reference: GoldenSequence, tolerance: ToleranceSpec) -> ReplayReport:
     """Run a bundle free over the frames of a PyTorch sequence."""
     stages = BundleStages(bundle)
     layout = bundle.manifest.layout
     states = run_frames(stages, reference, np.array(layout.points))
-    return compare(states, reference, layout.names, tolerance_px, stages.engine)
+    return compare(states, reference, layout.names, tolerance, stages.engine)
 
 
 def parity_spec(report: ReplayReport, reference: TorchStages, clip: Clip) -> ParitySpec:
@@ -75,8 +75,9 @@ def parity_spec(report: ReplayReport, reference: TorchStages, clip: Clip) -> Par
         median_px=_rounded(report.median_px),
         p99_px=_rounded(report.p99_px),
         max_px=_rounded(report.max_px),
+        max_log_sigma=_rounded(report.sigma),
         worst=report.worst,
-        tolerance_px=report.tolerance_px,
+        tolerance=report.tolerance,
     )
 
 

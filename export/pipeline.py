@@ -81,8 +81,8 @@ def export(request: ExportRequest, progress: Progress = lambda _: None) -> Expor
         ExportError: the request cannot be met; nothing was written.
         ParityError: the bundle strays beyond its scheme's tolerance; nothing was written.
     """
-    plan = plan_for(request.target, request.scheme)
     target = load_target(request.target)
+    plan = plan_for(request.target, request.scheme)
     if request.calibration is not None and not plan.calibrated:
         raise ExportError(f"scheme {plan.name} needs no calibration: leave --calib out, or choose --int8.")
     path = resolve_checkpoint(request.checkpoint)
@@ -135,7 +135,7 @@ def export(request: ExportRequest, progress: Progress = lambda _: None) -> Expor
             lowering=lowering,
             scheme=_scheme_spec(request, plan, clip),
             stages=writer.stage_specs(stages, graphs),
-            golden=writer.write_golden_part(folder, golden, plan.tolerance_px),
+            golden=writer.write_golden_part(folder, golden, plan.tolerance),
             parity=None,
             tools={tool: importlib.metadata.version(tool) for tool in ("qlot-mobile", "numpy", *target.TOOLS)},
             files=writer.listed_files(folder),
@@ -143,7 +143,7 @@ def export(request: ExportRequest, progress: Progress = lambda _: None) -> Expor
         )
         writer.write_manifest(folder, manifest)
         progress("verifying the written bundle")
-        report = measure(Bundle.open(folder), expected, plan.tolerance_px)
+        report = measure(Bundle.open(folder), expected, plan.tolerance)
         report.check()
         writer.write_manifest(folder, manifest.model_copy(update={"parity": parity_spec(report, reference, held_back)}))
         if request.golden:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qlot.export.errors import SchemeError
-from qlot.runtime.manifest import Scheme, Target
+from qlot.runtime.manifest import Scheme, Target, ToleranceSpec
 
 Arithmetic = Literal["float32", "float16", "int8"]
 Group = Literal["extractor convolutions", "refiner hidden linears"]
 
 # Paths of the modules in the fused network, as they appear in the traced graphs.
 GROUPS: dict[Group, re.Pattern[str]] = {
-    "extractor convolutions": re.compile(r"model\.(backbone|pyramid)\..*"),
+    "extractor convolutions": re.compile(r"model\.(backbone|pyramid\.(lateral|fuse))\..*"),
     "refiner hidden linears": re.compile(
         r"model\.refiner\.(encoder\.(branches\.\d+\.linear|correlation\.\d+|state\.linear|context|context_features)"
         r"|mixer\.(write_route|read_route|value|read_value|local|out)|hidden_linear)"
@@ -31,13 +31,13 @@ GROUPS: dict[Group, re.Pattern[str]] = {
 class SchemePlan:
     """What a scheme does to each group, and how far its replay may stray from float32 PyTorch.
 
-    Tolerances are pixels of the network input: the largest distance of any landmark at any step of a free run.
+    The tolerance holds for any landmark at any step of a free run.
     """
 
     name: Scheme
     arithmetic: dict[Group, Arithmetic]
     rules: dict[str, str]  # for people and the manifest
-    tolerance_px: float
+    tolerance: ToleranceSpec
     calibrated: bool = False
 
     def quantised(self, path: str) -> Arithmetic:
@@ -52,17 +52,17 @@ PLANS: dict[Scheme, SchemePlan] = {
         "fp32",
         {"extractor convolutions": "float32", "refiner hidden linears": "float32"},
         {"all": "float32 storage and arithmetic"},
-        tolerance_px=0.02,
+        tolerance=ToleranceSpec(px=0.02, log_sigma=0.002),
     ),
     "fp16": SchemePlan(
         "fp16",
         {"extractor convolutions": "float16", "refiner hidden linears": "float16"},
         {
-            "extractor convolutions": "float16 weights, float16 activations in and out",
+            "extractor convolutions": "float16 weights and activations, like all that follows them in the extractor",
             "refiner hidden linears": "float16 weights, float16 inputs and outputs, cast to float32 after each",
             "kept float": _KEPT,
         },
-        tolerance_px=0.15,
+        tolerance=ToleranceSpec(px=0.15, log_sigma=0.05),
     ),
     "w8a8": SchemePlan(
         "w8a8",
@@ -74,7 +74,7 @@ PLANS: dict[Scheme, SchemePlan] = {
             "float32 outputs, static",
             "kept float": _KEPT,
         },
-        tolerance_px=1.5,
+        tolerance=ToleranceSpec(px=1.5, log_sigma=1.0),
         calibrated=True,
     ),
 }

@@ -6,6 +6,7 @@ them in float32.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -119,7 +120,7 @@ def make_stages(model: FusedQLOT, unrolled: int | None = None) -> list[Stage]:
 
 
 def _covariance_in_pixels(covariance: Tensor, size: int) -> Tensor:
-    log_half = torch.log(torch.tensor(size / 2)).item()
+    log_half = math.log(size / 2)
     return covariance + covariance.new_tensor([log_half, log_half, 0.0])
 
 

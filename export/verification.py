@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from qlot.export.clips import parity_clip
 from qlot.export.errors import ExportError
 from qlot.export.parity import PARITY_LENGTH, measure, record_reference
@@ -35,13 +37,13 @@ def verify_against_torch(bundle: Bundle, checkpoint: str | None = None) -> Repla
         )
     reference = TorchStages(load_model(path), _layout(manifest.layout))
     expected = record_reference(reference, manifest, parity_clip(), PARITY_LENGTH)
-    return measure(bundle, expected, PLANS[manifest.scheme.name].tolerance_px)
+    return measure(bundle, expected, PLANS[manifest.scheme.name].tolerance)
 
 
 def _layout(spec: LayoutSpec) -> Layout:
     return Layout(
         name=spec.name,
-        points=spec.points,
+        points=np.array(spec.points),
         names=spec.names,
         groups=spec.groups,
         mirror=spec.mirror,

@@ -15,7 +15,7 @@ from qlot.export.stages import Stage
 from qlot.export.targets import Graph
 from qlot.runtime.bundle import MANIFEST
 from qlot.runtime.golden import GoldenSequence, write_golden
-from qlot.runtime.manifest import FileSpec, GoldenSpec, Manifest, StageName, StageSpec
+from qlot.runtime.manifest import FileSpec, GoldenSpec, Manifest, StageName, StageSpec, ToleranceSpec
 
 
 @contextmanager
@@ -74,12 +74,12 @@ def stage_specs(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> d
     }
 
 
-def write_golden_part(folder: Path, sequence: GoldenSequence | None, tolerance_px: float) -> GoldenSpec:
+def write_golden_part(folder: Path, sequence: GoldenSequence | None, tolerance: ToleranceSpec) -> GoldenSpec:
     """Write the golden sequence and describe it; None leaves it out, and the manifest says so."""
     if sequence is None:
         return GoldenSpec(included=False)
     index, _ = write_golden(folder, sequence)
-    return GoldenSpec(included=True, index=index, frames=len(sequence.crops), tolerance_px=tolerance_px)
+    return GoldenSpec(included=True, index=index, frames=len(sequence.crops), tolerance=tolerance)
 
 
 def write_legal(folder: Path) -> None:

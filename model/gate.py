@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+MOST_LOG_SIGMA = 20.0  # beyond, exp and square leave float32 and the gate has long been open
+
 
 class Gate(NamedTuple):
     """Radius (normalised: pixels over half the image side; 0 means no gate) and cutoff in [0, 1)."""
@@ -32,7 +34,7 @@ def gate_factor(delta: Tensor, covariance: Tensor, gate: Gate) -> Tensor:
     """
     radius = torch.as_tensor(gate.radius, dtype=delta.dtype, device=delta.device)
     length = delta.square().sum(-1, keepdim=True).sqrt()
-    along = covariance[..., :2].exp() * delta / length.clamp(min=1e-6)
+    along = covariance[..., :2].clamp(max=MOST_LOG_SIGMA).exp() * delta / length.clamp(min=1e-6)
     cross = 2 * covariance[..., 2:].tanh() * along[..., :1] * along[..., 1:]
     sigma = (along.square().sum(-1, keepdim=True) + cross).clamp(min=0).sqrt()
     off = radius <= 0

@@ -84,6 +84,9 @@ def count_macs(model: ModelProto) -> int:
         for v in (*model.graph.input, *model.graph.value_info, *model.graph.output)
     }
     shapes.update({t.name: tuple(t.dims) for t in model.graph.initializer})
+    unknown = [n.name for n in model.graph.node for name in n.output if 0 in shapes.get(name, (0,))]
+    if unknown:
+        raise TargetError(f"the graph has outputs of unknown shape at: {', '.join(unknown[:5])}")
     total = 0
     for node in model.graph.node:
         if node.op_type == "Conv":

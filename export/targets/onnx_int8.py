@@ -2,8 +2,8 @@
 
 Two things are ours. Only the nodes that the plan names are quantised (an empty list would mean all of them). And the
 clamps that learnable affine blocks become (`qlot.model.fuse`): the quantiser drops a clamp because the range of its
-output saturates at the same value, which is true for bounds up to zero only, since a range always contains zero. Where
-the bound is above zero the clamp is put back, on the integers.
+output saturates at the same value, which is not true for a lower bound above zero or an upper bound below it, since a
+range always contains zero. There the clamp is put back, on the integers.
 """
 
 from __future__ import annotations
@@ -44,11 +44,13 @@ def quantise(model: ModelProto, plan: SchemePlan, paths: Mapping[str, str], cali
         paths: module path of each node.
         calibration: recorded inputs of this stage.
     """
-    heavy = [n.name for n in model.graph.node if n.op_type in ("Conv", "Gemm") and _is_int8(plan, paths, n)]
+    products = [n for n in model.graph.node if n.op_type in ("Conv", "Gemm")]
+    heavy = [n.name for n in products if plan.quantised(paths[n.name]) == "int8"]
     if not heavy:
         return model
-    between = [n.name for n in model.graph.node if n.op_type in _BETWEEN and _is_int8(plan, paths, n)]
-    clamps = {n.output[0]: _lower_bound(n, model) for n in model.graph.node if n.op_type == "Clip"}
+    chained = plan.arithmetic["extractor convolutions"] == "int8"
+    between = [n.name for n in model.graph.node if n.op_type in _BETWEEN and chained and _in_chain(paths[n.name])]
+    clamps = {n.output[0]: _bounds(n, model) for n in model.graph.node if n.op_type == "Clip"}
     level = logging.getLogger().level
     with tempfile.TemporaryDirectory() as folder:
         source, prepared, target = (Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "int8"))
@@ -72,35 +74,33 @@ def quantise(model: ModelProto, plan: SchemePlan, paths: Mapping[str, str], cali
         finally:
             logging.getLogger().setLevel(level)
         quantised = onnx.load(target)
-    _restore_clamps(quantised, {name: low for name, low in clamps.items() if low > 0})
+    _restore_clamps(quantised, {name: (low, high) for name, (low, high) in clamps.items() if low > 0 or high < 0})
     return quantised
 
 
-def _is_int8(plan: SchemePlan, paths: Mapping[str, str], node: NodeProto) -> bool:
-    path = paths[node.name]
-    if node.op_type == "Gemm" and not path.startswith("model.refiner"):
-        return False  # the context is an output head of the extractor
-    return plan.quantised(path if path.startswith("model.refiner") else f"{path}.") == "int8"
+def _in_chain(path: str) -> bool:
+    return path.startswith(("model.backbone", "model.pyramid"))
 
 
-def _lower_bound(clip: NodeProto, model: ModelProto) -> float:
-    name = clip.input[1] if len(clip.input) > 1 else ""
-    bound = next((t for t in model.graph.initializer if t.name == name), None)
-    return -np.inf if bound is None else float(numpy_helper.to_array(bound))
+def _bounds(clip: NodeProto, model: ModelProto) -> tuple[float, float]:
+    low, high = [*clip.input[1:], "", ""][:2]
+    found = {t.name: float(numpy_helper.to_array(t)) for t in model.graph.initializer if t.name in {low, high} - {""}}
+    return found.get(low, -np.inf), found.get(high, np.inf)
 
 
-def _restore_clamps(model: ModelProto, bounds: Mapping[str, float]) -> None:
-    """Insert an integer Clip behind the QuantizeLinear of each tensor whose dropped clamp was above zero."""
+def _restore_clamps(model: ModelProto, bounds: Mapping[str, tuple[float, float]]) -> None:
+    """Insert an integer Clip behind the QuantizeLinear of each tensor whose dropped clamp excluded zero."""
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     nodes = list(model.graph.node)
     for i, node in reversed(list(enumerate(nodes))):
         if node.op_type != "QuantizeLinear" or node.input[0] not in bounds:
             continue
         scale, zero = constants[node.input[1]], constants[node.input[2]]
-        low = np.clip(np.rint(bounds[node.input[0]] / scale) + zero, 0, 255).astype(np.uint8)
-        name, raw = f"{node.output[0]}_low", f"{node.output[0]}_raw"
-        model.graph.initializer.append(helper.make_tensor(name, TensorProto.UINT8, (), [int(low)]))
-        clip = helper.make_node("Clip", [raw, name], [node.output[0]], name=f"{node.name}_clamp")
+        limits = np.clip(np.rint(np.array(bounds[node.input[0]]) / scale) + zero, 0, 255)
+        raw, names = f"{node.output[0]}_raw", [f"{node.output[0]}_low", f"{node.output[0]}_high"]
+        for name, limit in zip(names, limits, strict=True):
+            model.graph.initializer.append(helper.make_tensor(name, TensorProto.UINT8, (), [int(limit)]))
+        clip = helper.make_node("Clip", [raw, *names], [node.output[0]], name=f"{node.name}_clamp")
         node.output[0] = raw
         nodes.insert(i + 1, clip)
     del model.graph.node[:]

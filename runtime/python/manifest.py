@@ -156,7 +156,7 @@ class TrackingSpec(_Part):
     search_around: Annotated[tuple[SearchSide, ...], Field(min_length=1)] = (1.0, 1.3, 1.7)  # sides, of the last crop's
     search_revisit: Annotated[int, Field(ge=1)] = 3  # scanned candidates between two around the last crop
     search_sides: Annotated[tuple[SearchSide, ...], Field(min_length=1)] = (0.9, 0.55, 0.33)  # of min(W, H): the scan
-    search_stride: Annotated[float, Field(ge=0.1, le=1)] = 0.45  # greatest distance of candidates, of their side
+    search_stride: Annotated[float, Field(ge=0.1, le=1)] = 0.6  # greatest distance of candidates, of their side
     follow_ups: Annotated[int, Field(ge=0)] = 2  # promising candidates in a row that are refined at once
     min_side: Positive = 24.0  # pixels of the frame; a smaller crop is no face
 
@@ -204,6 +204,13 @@ class SchemeSpec(_Part):
     calibration: CalibrationSpec | None
 
 
+class ToleranceSpec(_Part):
+    """How far a free run may stray from float32 PyTorch, at any landmark, step and frame."""
+
+    px: Positive  # distance, pixels of the network input
+    log_sigma: Positive  # difference of ln sigma: the gate and the confidence read it
+
+
 class WorstSpec(_Part):
     """Where the largest error of a replay lies."""
 
@@ -221,8 +228,9 @@ class ParitySpec(_Part):
     median_px: Finite
     p99_px: Finite
     max_px: Finite
+    max_log_sigma: Finite
     worst: WorstSpec
-    tolerance_px: Positive
+    tolerance: ToleranceSpec
 
 
 class GoldenSpec(_Part):
@@ -231,7 +239,7 @@ class GoldenSpec(_Part):
     included: bool
     index: str | None = None
     frames: int = 0
-    tolerance_px: Positive | None = None
+    tolerance: ToleranceSpec | None = None
 
 
 class TrackerSpec(_Part):
@@ -275,8 +283,8 @@ class Manifest(TrackerSpec):
         missing = sorted(set(needed) - set(listed))
         if missing:
             raise ValueError(f"not listed under files: {', '.join(missing)}")
-        if self.golden.included and (self.golden.index is None or self.golden.tolerance_px is None):
-            raise ValueError("golden.included needs golden.index and golden.tolerance_px")
+        if self.golden.included and (self.golden.index is None or self.golden.tolerance is None):
+            raise ValueError("golden.included needs golden.index and golden.tolerance")
         return self
 
 

@@ -45,12 +45,16 @@ class Stages(Protocol):
         """Run one step: displacement (1, N, 2) px before the gate, covariance (1, N, 3), hidden (1, N, C)."""
 
 
+MOST_LOG_SIGMA = 20.0  # beyond, exp and square leave float32 and the gate has long been open
+
+
 def gate_factor(displacement: FloatArray, covariance: FloatArray, gate: Gate) -> FloatArray:
     """Return k in [0, 1], (1, N, 1): how much of each displacement the uncertainty along it lets through."""
     if gate.radius == 0:
         return np.ones((*displacement.shape[:-1], 1), np.float32)
     length = np.sqrt(np.sum(displacement * displacement, -1, keepdims=True))
-    along = np.exp(covariance[..., :2]) * displacement / np.maximum(length, np.float32(1e-6))
+    sigmas = np.exp(np.minimum(covariance[..., :2], np.float32(MOST_LOG_SIGMA)))
+    along = sigmas * displacement / np.maximum(length, np.float32(1e-6))
     cross = 2 * np.tanh(covariance[..., 2:3]) * along[..., :1] * along[..., 1:]
     sigma = np.sqrt(np.maximum(np.sum(along * along, -1, keepdims=True) + cross, 0))
     return np.maximum(np.tanh(sigma / np.float32(gate.radius)) - np.float32(gate.cutoff), 0) / np.float32(

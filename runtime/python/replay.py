@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.errors import ParityError
 from qlot.runtime.golden import GoldenSequence
-from qlot.runtime.manifest import WorstSpec
+from qlot.runtime.manifest import ToleranceSpec, WorstSpec
 from qlot.runtime.recurrence import Gate, Stages, steps
 from qlot.runtime.result import CropBox
 from qlot.runtime.stages import BundleStages
@@ -27,7 +27,7 @@ class ReplayReport:
         sigma: largest error of ln sigma over all frames, steps and landmarks.
         hidden: largest error of the hidden state after any frame.
         names: the N landmark names.
-        tolerance_px: largest distance that passes.
+        tolerance: largest errors that pass.
         engine: what ran the graphs.
     """
 
@@ -35,7 +35,7 @@ class ReplayReport:
     sigma: float
     hidden: float
     names: tuple[str, ...]
-    tolerance_px: float
+    tolerance: ToleranceSpec
     engine: str
 
     @property
@@ -73,16 +73,20 @@ class ReplayReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every distance is within the tolerance."""
-        return self.max_px <= self.tolerance_px
+        """Whether every distance and every ln sigma is within the tolerance."""
+        return self.max_px <= self.tolerance.px and self.sigma <= self.tolerance.log_sigma
 
     def check(self) -> None:
         """Raise ParityError, naming the worst frame, step and landmark, unless the replay passed."""
-        if not self.passed:
-            w = self.worst
+        w = self.worst
+        if not self.max_px <= self.tolerance.px:
             raise ParityError(
                 f"the replay is {self.max_px:.4g} px off at frame {w.frame}, step {w.step}, landmark {w.landmark!r}; "
-                f"{self.tolerance_px:g} px of the network input are allowed ({self.engine})."
+                f"{self.tolerance.px:g} px of the network input are allowed ({self.engine})."
+            )
+        if not self.passed:
+            raise ParityError(
+                f"the replay is {self.sigma:.4g} off in ln sigma; {self.tolerance.log_sigma:g} is allowed ({self.engine})."
             )
 
     @property
@@ -110,7 +114,7 @@ def run_frames(stages: Stages, golden: GoldenSequence, points: NDArray[np.float6
 
 
 def compare(
-    states: Iterator[list[State]], golden: GoldenSequence, names: tuple[str, ...], tolerance_px: float, engine: str
+    states: Iterator[list[State]], golden: GoldenSequence, names: tuple[str, ...], tolerance: ToleranceSpec, engine: str
 ) -> ReplayReport:
     """Measure a run against the states stored in a sequence. What is not finite counts as infinitely far."""
     errors = np.full(golden.landmarks.shape[:3], np.nan)
@@ -122,7 +126,7 @@ def compare(
             sigma = max(sigma, float(np.nan_to_num(np.abs(off[:, 2:4]), nan=np.inf).max()))
         off = np.abs(frame[-1].hidden[0] - golden.hidden[t])
         hidden = max(hidden, float(np.nan_to_num(off, nan=np.inf).max()))
-    return ReplayReport(errors, sigma, hidden, names, tolerance_px, engine)
+    return ReplayReport(errors, sigma, hidden, names, tolerance, engine)
 
 
 def replay(bundle: Bundle, threads: int = 1) -> ReplayReport:
@@ -132,7 +136,7 @@ def replay(bundle: Bundle, threads: int = 1) -> ReplayReport:
         ParityError: the bundle has no golden sequence, or its unrolled refiner differs from its single steps.
         BundleError: a graph cannot be loaded or run.
     """
-    golden, tolerance = bundle.golden(), bundle.manifest.golden.tolerance_px
+    golden, tolerance = bundle.golden(), bundle.manifest.golden.tolerance
     if golden is None or tolerance is None:
         raise ParityError("the bundle cannot be verified: it was exported with --no-golden.")
     stages = BundleStages(bundle, threads)
@@ -140,7 +144,7 @@ def replay(bundle: Bundle, threads: int = 1) -> ReplayReport:
     points = np.array(layout.points)
     report = compare(run_frames(stages, golden, points), golden, layout.names, tolerance, stages.engine)
     if stages.unrolled_steps:
-        _check_unrolled(stages, golden, points, tolerance)
+        _check_unrolled(stages, golden, points, tolerance.px)
     return report
 
 

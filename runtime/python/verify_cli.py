@@ -37,7 +37,7 @@ def print_report(report: ReplayReport, console: Console, title: str) -> None:
         ("all", f"median {report.median_px:.2e} px, 99 % {report.p99_px:.2e} px, max {report.max_px:.2e} px"),
         ("worst", f"frame {report.worst.frame}, step {report.worst.step}, {report.worst.landmark}"),
         ("ln sigma, hidden", f"max {report.sigma:.2e}, max {report.hidden:.2e}"),
-        ("tolerance", f"{report.tolerance_px:g} px of the network input"),
+        ("tolerance", f"{report.tolerance.px:g} px of the network input, {report.tolerance.log_sigma:g} in ln sigma"),
         ("engine", report.engine),
     ):
         console.print(f"{label}: {text}", markup=False, highlight=False)

@@ -27,7 +27,15 @@ from qlot.model.fuse import fuse
 from qlot.model.layout import Layout, load_layout
 from qlot.model.qlot import QLOT, Lowering
 from qlot.runtime.golden import GoldenSequence
-from qlot.runtime.manifest import SCHEMA_VERSION, ConfidenceSpec, Manifest, ModelSpec, Scheme, SchemeSpec
+from qlot.runtime.manifest import (
+    SCHEMA_VERSION,
+    ConfidenceSpec,
+    Manifest,
+    ModelSpec,
+    Scheme,
+    SchemeSpec,
+    ToleranceSpec,
+)
 from qlot.runtime.recurrence import Gate, steps
 from qlot.runtime.replay import run_frames
 from qlot.runtime.state import cold_start
@@ -143,7 +151,7 @@ def reference_sequence(frames: int = 4) -> GoldenSequence:
     return dataclasses.replace(blank, landmarks=landmarks, hidden=hidden)
 
 
-def write_bundle(folder: Path, graphs: dict[str, Graph], *, tolerance_px: float = PLANS["fp32"].tolerance_px) -> Path:
+def write_bundle(folder: Path, graphs: dict[str, Graph], *, tolerance: ToleranceSpec = PLANS["fp32"].tolerance) -> Path:
     """Write a bundle with the production writer: extractor and refiner as given, and the reference as golden."""
     folder.mkdir()
     confidence = ConfidenceSpec(bias=0, w_spread=-1, found=0.5, lost=0.3, calibration="none: an untrained network")
@@ -157,7 +165,7 @@ def write_bundle(folder: Path, graphs: dict[str, Graph], *, tolerance_px: float 
         lowering="windowed",
         scheme=SchemeSpec(name="fp32", requested="fp32", rules={}, calibration=None),
         stages=writer.stage_specs([stage("windowed", n) for n in graphs], named),
-        golden=writer.write_golden_part(folder, first_frames(reference_sequence(), 3), tolerance_px),
+        golden=writer.write_golden_part(folder, first_frames(reference_sequence(), 3), tolerance),
         parity=None,
         tools={},
         files=writer.listed_files(folder),

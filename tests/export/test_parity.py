@@ -21,6 +21,7 @@ from qlot.model.weights import load_default
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.errors import ParityError, SessionError
 from qlot.runtime.golden import GoldenSequence
+from qlot.runtime.manifest import ToleranceSpec
 from qlot.runtime.recurrence import Gate, steps
 from qlot.runtime.replay import compare, replay, run_frames
 from qlot.runtime.stages import BundleStages
@@ -28,7 +29,7 @@ from qlot.runtime.state import State, cold_start
 from tests.export import small
 from tests.export.test_calibration import trained
 
-TOLERANCE = 0.02
+TOLERANCE = ToleranceSpec(px=0.02, log_sigma=0.002)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def test_a_good_bundle_passes_far_below_its_tolerance(bundle: Bundle, reference: GoldenSequence) -> None:
     report = measure(bundle, reference, TOLERANCE)
     report.check()
-    assert report.max_px < TOLERANCE / 20
+    assert report.max_px < TOLERANCE.px / 20
     assert report.sigma < 1e-4
     assert report.hidden < 1e-4
     assert report.errors.shape == (4, 4, len(small.layout()))
@@ -66,7 +67,7 @@ def test_what_the_manifest_says_of_it(bundle: Bundle, reference: GoldenSequence)
     report = measure(bundle, reference, TOLERANCE)
     torch_stages = TorchStages(small.network(), small.layout())
     spec = parity_spec(report, torch_stages, parity_clip())
-    assert (spec.frames, spec.clip, spec.tolerance_px) == (4, "builtin", TOLERANCE)
+    assert (spec.frames, spec.clip, spec.tolerance) == (4, "builtin", TOLERANCE)
     assert spec.reference.startswith("PyTorch")
     assert spec.median_px <= spec.p99_px <= spec.max_px
     assert spec.max_px == pytest.approx(report.max_px, rel=5e-3)

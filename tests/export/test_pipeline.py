@@ -30,7 +30,7 @@ def test_the_written_bundle_opens_and_says_what_it_is(bundle_fp32: Path) -> None
     assert manifest.scheme.calibration is None
     assert manifest.parity is not None
     assert manifest.parity.frames == 120
-    assert manifest.parity.max_px <= manifest.parity.tolerance_px == 0.02
+    assert manifest.parity.max_px <= manifest.parity.tolerance.px == 0.02
     assert {f.path for f in manifest.files} >= {"LICENSE", "NOTICE", "golden/index.json", "golden/data.bin"}
     assert "Øygard" in bundle.read("NOTICE").decode()
     assert manifest.golden.frames == 30

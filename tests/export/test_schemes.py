@@ -68,7 +68,7 @@ def test_the_groups_name_modules_of_the_real_network(lowering: str) -> None:
 
 
 def test_tolerances_grow_with_what_a_scheme_gives_up() -> None:
-    order = [PLANS[s].tolerance_px for s in ("fp32", "fp16", "w8a8")]
+    order = [PLANS[s].tolerance.px for s in ("fp32", "fp16", "w8a8")]
     assert order == sorted(order)
     assert [s for s, p in PLANS.items() if p.calibrated] == ["w8a8"]
     assert all(p.name == s and p.rules for s, p in PLANS.items())

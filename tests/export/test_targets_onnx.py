@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import re
@@ -10,13 +11,17 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from torch import nn
 
 from qlot.export.errors import TargetError
 from qlot.export.schemes import PLANS
+from qlot.export.stages import make_stages
 from qlot.export.targets.onnx import OPSET, convert, module_paths, trace
 from qlot.export.targets.onnx_int8 import quantise
+from qlot.model.backbone import LearnableAffine
+from qlot.model.fuse import fuse
 from qlot.model.qlot import Lowering
 from tests.export import small
 from tests.export.test_schemes import HIDDEN_LINEARS
@@ -229,6 +234,20 @@ def test_int8_stays_near_and_needs_the_clamps() -> None:
         near, far = (float(np.sqrt(np.square(x[key] - value).mean()) / value.std()) for x in (found, loose))
         assert 0 < near < 0.15, key
         assert far > 1.5 * near, key
+
+
+def test_a_negative_scale_clamps_from_above_on_the_integers() -> None:
+    model = copy.deepcopy(small.network())
+    with torch.no_grad():
+        for block in [m for m in model.modules() if isinstance(m, LearnableAffine)][::3]:
+            block.scale.fill_(-0.8)
+            block.bias.fill_(-0.4)
+    stage = make_stages(fuse(model, torch.tensor(small.layout().points, dtype=torch.float32)))[0]
+    traced, feeds = trace(stage), small.recorded("windowed")["extractor"]
+    wanted = small.run_torch(stage, feeds[3])
+    data = quantise(traced, PLANS["w8a8"], module_paths(traced), feeds).SerializeToString()
+    for key, value in run(data, "windowed", "extractor", feeds[3]).items():
+        assert np.sqrt(np.square(value - wanted[key]).mean()) < 0.04 * value.std(), key  # 0.1 without the clamps
 
 
 def test_an_empty_plan_quantises_nothing() -> None:

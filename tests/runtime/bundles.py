@@ -109,7 +109,8 @@ def write_bundle(
     rehash(folder)
     if golden:
         write_golden(folder, _golden(Bundle.open(folder), seed))
-        found = {"included": True, "index": "golden/index.json", "frames": FRAMES, "tolerance_px": 0.01}
+        tolerance = {"px": 0.01, "log_sigma": 0.01}
+        found = {"included": True, "index": "golden/index.json", "frames": FRAMES, "tolerance": tolerance}
         edit_manifest(folder, lambda m: m.update(golden=found))
         rehash(folder)
     return folder

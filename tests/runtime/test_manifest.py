@@ -154,7 +154,7 @@ def _set(*path: Any, value: Any) -> Callable[[Tree], None]:
         (_set("layout", "write_mask", value=[-1]), "write_mask"),
         (_set("stages", "refiner", "file", value="other.onnx"), "not listed under files: other.onnx"),
         (_set("golden", "index", value="golden/other.json"), "not listed"),
-        (_set("golden", "tolerance_px", value=None), "tolerance_px"),
+        (_set("golden", "tolerance", value=None), "golden.tolerance"),
         (_set("files", 0, "sha256", value="A" * 64), "sha256"),
         (lambda t: t["stages"].pop("extractor"), "extractor"),
         (lambda t: t["files"].append(t["files"][0]), "twice"),

@@ -17,7 +17,8 @@ def check_interface(manifest: Manifest) -> None:
     """
     size, n, width = manifest.preprocessing.size, len(manifest.layout.points), manifest.state.hidden[2]
     feature = "map" if manifest.lowering == "dense" else "pyramid"
-    features: Shapes = {**{f"{feature}_{level}": None for level in range(3)}, "context": None}
+    levels = len(manifest.stages["extractor"].outputs) - 1
+    features: Shapes = {**{f"{feature}_{level}": None for level in range(levels)}, "context": None}
     state: Shapes = {"landmarks": (1, n, 7), "hidden": (1, n, width)}
     result: Shapes = {"displacement": (1, n, 2), "covariance": (1, n, 3), "hidden_out": (1, n, width)}
     wanted: dict[StageName, tuple[Shapes, Shapes]] = {
