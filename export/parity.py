@@ -75,6 +75,7 @@ def parity_spec(report: ReplayReport, reference: TorchStages, clip: Clip) -> Par
         median_px=_rounded(report.median_px),
         p99_px=_rounded(report.p99_px),
         max_px=_rounded(report.max_px),
+        max_result_px=_rounded(report.max_result_px),
         max_log_sigma=_rounded(report.sigma),
         worst=report.worst,
         tolerance=report.tolerance,

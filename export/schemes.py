@@ -2,7 +2,8 @@
 
 A scheme means the same arithmetic on every target, or it is refused there. Modules fall into groups by their path in
 the fused network; whatever no group names stays float32: coordinates, tent weights, correlation, position update,
-output heads, softmaxes and their logits, norms, gates, slots, and all inputs and outputs.
+the state's encoding and the layer that reads it, output heads, softmaxes and their logits, norms, gates, slots, and
+all inputs and outputs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Group = Literal["extractor convolutions", "refiner hidden linears"]
 GROUPS: dict[Group, re.Pattern[str]] = {
     "extractor convolutions": re.compile(r"model\.(backbone|pyramid\.(lateral|fuse))\..*"),
     "refiner hidden linears": re.compile(
-        r"model\.refiner\.(encoder\.(branches\.\d+\.linear|correlation\.\d+|state\.linear|context|context_features)"
+        r"model\.refiner\.(encoder\.(branches\.\d+\.linear|correlation\.\d+|context_features)"
         r"|mixer\.(write_route|read_route|value|read_value|local|out)|hidden_linear)"
     ),
 }

@@ -8,6 +8,8 @@ range always contains zero. There the clamp is put back, on the integers.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,6 +24,10 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from qlot.export.schemes import SchemePlan
 from qlot.export.targets import Feeds
+
+# Rare outliers of the early maps widen the ranges of all else: against the plain extremes this percentile nearly halves
+# the 99th percentile of the error of `final` (1.0 to 0.6 px), and changes nothing for `final128`.
+PERCENTILE = 99.999
 
 # Operators that pass quantised values on between convolutions.
 _BETWEEN = ("Clip", "MaxPool", "Concat", "Add", "Pad", "Resize")
@@ -57,20 +63,21 @@ def quantise(model: ModelProto, plan: SchemePlan, paths: Mapping[str, str], cali
         onnx.save(model, source)
         logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises on the root logger
         try:
-            quant_pre_process(source, prepared, skip_optimization=True, skip_symbolic_shape=True)
-            quantize_static(
-                prepared,
-                target,
-                _Recorded(calibration),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["Conv", "Gemm", *_BETWEEN],
-                nodes_to_quantize=heavy + between,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=CalibrationMethod.MinMax,
-                extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"], "ForceQuantizeNoInputCheck": False},
-            )
+            with contextlib.redirect_stdout(io.StringIO()):  # the calibrator prints its progress
+                quant_pre_process(source, prepared, skip_optimization=True, skip_symbolic_shape=True)
+                quantize_static(
+                    prepared,
+                    target,
+                    _Recorded(calibration),
+                    quant_format=QuantFormat.QDQ,
+                    op_types_to_quantize=["Conv", "Gemm", *_BETWEEN],
+                    nodes_to_quantize=heavy + between,
+                    per_channel=True,
+                    activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8,
+                    calibrate_method=CalibrationMethod.Percentile,
+                    extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"], "CalibPercentile": PERCENTILE},
+                )
         finally:
             logging.getLogger().setLevel(level)
         quantised = onnx.load(target)

@@ -142,6 +142,7 @@ def _parity(m: Manifest) -> list[tuple[str, str]]:
         ("reference", p.reference),
         ("clip", f"{p.clip}, {p.frames} frames"),
         ("median, 99 %, max", f"{p.median_px:.2g}, {p.p99_px:.2g}, {p.max_px:.2g}"),
+        ("max of frames' last steps", f"{p.max_result_px:.2g}"),
         ("worst", f"frame {p.worst.frame}, step {p.worst.step}, {p.worst.landmark}"),
         ("tolerance", f"{p.tolerance.px:g}"),
         ("golden sequence", f"{m.golden.frames} frames" if m.golden.included else "none: exported with --no-golden"),

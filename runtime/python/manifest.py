@@ -205,9 +205,9 @@ class SchemeSpec(_Part):
 
 
 class ToleranceSpec(_Part):
-    """How far a free run may stray from float32 PyTorch, at any landmark, step and frame."""
+    """How far a free run may stray from float32 PyTorch, at any landmark and frame."""
 
-    px: Positive  # distance, pixels of the network input
+    px: Positive  # distance after the frame's last step, pixels of the network input
     log_sigma: Positive  # difference of ln sigma: the gate and the confidence read it
 
 
@@ -220,7 +220,10 @@ class WorstSpec(_Part):
 
 
 class ParitySpec(_Part):
-    """A free-running replay of this bundle against float32 PyTorch, in pixels of the network input."""
+    """A free-running replay of this bundle against float32 PyTorch, in pixels of the network input.
+
+    Over all frames, steps and landmarks; `max_result_px` over the frames' last steps alone.
+    """
 
     reference: str
     clip: str
@@ -228,6 +231,7 @@ class ParitySpec(_Part):
     median_px: Finite
     p99_px: Finite
     max_px: Finite
+    max_result_px: Finite
     max_log_sigma: Finite
     worst: WorstSpec
     tolerance: ToleranceSpec

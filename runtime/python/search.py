@@ -65,6 +65,8 @@ def _scan(width: int, height: int, spec: TrackingSpec) -> Iterator[CropBox]:
             for row in range(len(ys))
             for column in range(len(xs))
         ]
+        if min(rings)[0] > 0:  # an even number of columns or rows leaves the likeliest place out
+            yield CropBox((width - 1) / 2, (height - 1) / 2, side)
         for _, row, column in sorted(rings):
             yield CropBox(xs[column], ys[row], side)
 

@@ -35,6 +35,7 @@ def print_report(report: ReplayReport, console: Console, title: str) -> None:
     console.print(_table("step, all frames", enumerate(report.per_step, start=1)))
     for label, text in (
         ("all", f"median {report.median_px:.2e} px, 99 % {report.p99_px:.2e} px, max {report.max_px:.2e} px"),
+        ("frames' last steps", f"max {report.max_result_px:.2e} px"),
         ("worst", f"frame {report.worst.frame}, step {report.worst.step}, {report.worst.landmark}"),
         ("ln sigma, hidden", f"max {report.sigma:.2e}, max {report.hidden:.2e}"),
         ("tolerance", f"{report.tolerance.px:g} px of the network input, {report.tolerance.log_sigma:g} in ln sigma"),

@@ -16,7 +16,7 @@ from tests.runtime.bundles import edit_manifest, rehash, write_bundle
 
 PARITY = {
     "reference": "PyTorch float32", "clip": "a clip", "frames": 3, "median_px": 1e-6, "p99_px": 2e-6, "max_px": 3e-6,
-    "worst": {"frame": 2, "step": 1, "landmark": "nose"}, "max_log_sigma": 0.001,
+    "worst": {"frame": 2, "step": 1, "landmark": "nose"}, "max_result_px": 3e-6, "max_log_sigma": 0.001,
     "tolerance": {"px": 0.01, "log_sigma": 0.01},
 }  # fmt: skip
 
