@@ -34,9 +34,9 @@ def labelled_faces(data: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.f
         members = {Path(m.name).name: m for m in tar.getmembers() if m.isfile()}
         for name, points in zip(labels["names"], labels["ibug68"], strict=True):
             file = tar.extractfile(members[str(name)])
-            if file is None:
-                raise FileNotFoundError(name)
-            picture = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+            picture = cv2.imdecode(np.frombuffer(file.read() if file else b"", np.uint8), cv2.IMREAD_COLOR)
+            if picture is None:
+                raise SystemExit(f"{tar.name}: {name} is not a picture")
             yield np.ascontiguousarray(picture[:, :, ::-1]), points.astype(np.float64)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, NoReturn
@@ -44,6 +45,9 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run_export(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run `qlot-export`, which is `qlot export`, and exit likewise."""
+    if list(sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+        _show_versions()
+        raise SystemExit(0)
     app = _app("")
     _register(app, EXPORT)
     # A single command is run without naming it.
@@ -78,8 +82,12 @@ def _register(app: typer.Typer, room: Room) -> None:
 
 
 def _versions(wanted: bool) -> None:
-    if not wanted:
-        return
+    if wanted:
+        _show_versions()
+        raise typer.Exit
+
+
+def _show_versions() -> None:
     console = Console()
     for name in (DISTRIBUTION, *ENGINES):
         try:
@@ -87,7 +95,6 @@ def _versions(wanted: bool) -> None:
         except importlib.metadata.PackageNotFoundError:
             version = "not installed"
         console.print(f"{name} {version}", highlight=False, markup=False)
-    raise typer.Exit
 
 
 def _root(

@@ -14,6 +14,7 @@ from qlot.export.errors import ExportError
 
 if TYPE_CHECKING:
     from qlot.export.pipeline import ExportResult
+    from qlot.runtime.manifest import Lowering
 
 
 class TargetName(StrEnum):
@@ -30,6 +31,13 @@ class LoweringName(StrEnum):
     AUTO = "auto"
     DENSE = "dense"
     WINDOWED = "windowed"
+
+
+_LOWERINGS: dict[LoweringName, Lowering | None] = {
+    LoweringName.AUTO: None,
+    LoweringName.DENSE: "dense",
+    LoweringName.WINDOWED: "windowed",
+}
 
 
 class SchemeName(StrEnum):
@@ -148,7 +156,7 @@ def export(
         checkpoint=checkpoint,
         layout=layout,
         unrolled=iterations,
-        lowering=None if lowering is LoweringName.AUTO else lowering.value,
+        lowering=_LOWERINGS[lowering],
         calibration=calib,
         out=out,
         force=force,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +19,26 @@ from qlot.export.errors import ExportError
 from qlot.export.parity import GOLDEN_LENGTH, PARITY_LENGTH, first_frames, measure, parity_spec, record_reference
 from qlot.export.reference import TorchStages, write_mask
 from qlot.export.schemes import SchemePlan, plan_for
-from qlot.export.stages import make_stages
-from qlot.export.targets import load_target
+from qlot.export.stages import Stage, make_stages
+from qlot.export.targets import Converter, Graph, load_target
 from qlot.model.checkpoint import CheckpointError, checkpoint_metadata, file_sha256, load_checkpoint
 from qlot.model.fuse import fuse
-from qlot.model.layout import LayoutError, load_layout
+from qlot.model.layout import Layout, LayoutError, load_layout
 from qlot.model.qlot import QLOT
 from qlot.model.weights import DEFAULT, shipped_weights, weights_path
 from qlot.runtime.bundle import Bundle
-from qlot.runtime.manifest import SCHEMA_VERSION, CalibrationSpec, Lowering, Manifest, ModelSpec, SchemeSpec, Target
+from qlot.runtime.manifest import (
+    SCHEMA_VERSION,
+    CalibrationSpec,
+    ConfidenceSpec,
+    Lowering,
+    Manifest,
+    ModelSpec,
+    SchemeSpec,
+    StageName,
+    Target,
+    TrackerSpec,
+)
 from qlot.runtime.replay import ReplayReport, replay
 
 Progress = Callable[[str], None]
@@ -93,62 +104,96 @@ def export(request: ExportRequest, progress: Progress = lambda _: None) -> Expor
         raise ExportError(str(e)) from e
     name = f"qlot-{model.config.preset}-{layout.name}-{request.target}-{plan.name}"
     out = Path(os.path.abspath(request.out or name))  # noqa: PTH100 - resolve() would follow a link at `out`
-    writer.check_free(out, request.force)
+    clip = calibration_clip(request.calibration) if plan.calibrated else None
+    with writer.replacing(out, request.force) as folder:  # refuses a bad place before the work
+        report = _Build(request, plan, target, path, model, layout, clip, progress).write(folder)
+    bundle = Bundle.open(out)
+    return ExportResult(bundle, report, bundle.manifest.scheme.calibration)
 
-    clip = calibration_clip(request.calibration) if plan.calibrated else None  # refuse a bad clip before the work
-    reference, held_back = TorchStages(model, layout), parity_clip()
-    metadata = checkpoint_metadata(path)
-    confidence = known_confidence(metadata, layout)
-    if confidence is None:
-        progress("fitting the confidence on the sample clip")
-        confidence = builtin_confidence(reference, model.config, layout)
-    spec = tracker_spec(model.config, layout, confidence)
-    progress(f"tracking {PARITY_LENGTH} parity frames in PyTorch")
-    expected = record_reference(reference, spec, held_back, PARITY_LENGTH)
 
-    points = torch.tensor(layout.points, dtype=torch.float32)
-    lowering = request.lowering or target.DEFAULT_LOWERING
-    stages = make_stages(fuse(model, points, mask=write_mask(layout), lowering=lowering), request.unrolled)
-    feeds = {}
-    if clip is not None:
-        progress(f"recording {len(clip.frames)} calibration frames ({clip.source})")
-        feeds = record(stages, spec, clip)
-    graphs = {}
-    for stage in stages:
-        progress(f"converting the {stage.name.replace('_', ' ')}")
-        graphs[stage.name] = target.convert(stage, plan, feeds.get(stage.name))
+@dataclass(frozen=True)
+class _Build:
+    """The work between a checked request and a verified folder."""
 
-    with writer.replacing(out, request.force) as folder:
+    request: ExportRequest
+    plan: SchemePlan
+    target: Converter
+    path: Path
+    model: QLOT
+    layout: Layout
+    clip: Clip | None  # for calibration
+    progress: Progress
+
+    def write(self, folder: Path) -> ReplayReport:
+        """Write a verified bundle into a folder and return how it did on the parity frames."""
+        reference, held_back = TorchStages(self.model, self.layout), parity_clip()
+        metadata = checkpoint_metadata(self.path)
+        spec = tracker_spec(self.model.config, self.layout, self._confidence(metadata, reference))
+        self.progress(f"tracking {PARITY_LENGTH} parity frames in PyTorch")
+        expected = record_reference(reference, spec, held_back, PARITY_LENGTH)
+
+        lowering = self.request.lowering or self.target.DEFAULT_LOWERING
+        points = torch.tensor(self.layout.points, dtype=torch.float32)
+        fused = fuse(self.model, points, mask=write_mask(self.layout), lowering=lowering)
+        stages = make_stages(fused, self.request.unrolled)
+        graphs = self._convert(stages, spec)
+
         writer.write_graphs(folder, graphs)
         writer.write_legal(folder)
-        golden = first_frames(expected, GOLDEN_LENGTH) if request.golden else None
+        golden = first_frames(expected, GOLDEN_LENGTH) if self.request.golden else None
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             model=ModelSpec(
-                preset=model.config.preset,
-                parameters=sum(p.numel() for p in model.parameters()),
-                checkpoint=path.name,
-                checkpoint_sha256=file_sha256(path),
+                preset=self.model.config.preset,
+                parameters=sum(p.numel() for p in self.model.parameters()),
+                checkpoint=self.path.name,
+                checkpoint_sha256=file_sha256(self.path),
                 licence=metadata.get("licence", "as the checkpoint's source states"),
             ),
-            target=request.target,
+            target=self.request.target,
             lowering=lowering,
-            scheme=_scheme_spec(request, plan, clip),
+            scheme=self._scheme_spec(),
             stages=writer.stage_specs(stages, graphs),
-            golden=writer.write_golden_part(folder, golden, plan.tolerance),
+            golden=writer.write_golden_part(folder, golden, self.plan.tolerance),
             parity=None,
-            tools={tool: importlib.metadata.version(tool) for tool in ("qlot-mobile", "numpy", *target.TOOLS)},
+            tools={tool: importlib.metadata.version(tool) for tool in ("qlot-mobile", "numpy", *self.target.TOOLS)},
             files=writer.listed_files(folder),
             **{field: getattr(spec, field) for field in type(spec).model_fields},
         )
         writer.write_manifest(folder, manifest)
-        progress("verifying the written bundle")
-        report = measure(Bundle.open(folder), expected, plan.tolerance)
+        self.progress("verifying the written bundle")
+        report = measure(Bundle.open(folder), expected, self.plan.tolerance)
         report.check()
-        writer.write_manifest(folder, manifest.model_copy(update={"parity": parity_spec(report, reference, held_back)}))
-        if request.golden:
+        parity = parity_spec(report, reference, held_back)
+        writer.write_manifest(folder, manifest.model_copy(update={"parity": parity}))
+        if self.request.golden:
             replay(Bundle.open(folder)).check()
-    return ExportResult(Bundle.open(out), report, manifest.scheme.calibration)
+        return report
+
+    def _confidence(self, metadata: Mapping[str, str], reference: TorchStages) -> ConfidenceSpec:
+        known = known_confidence(metadata, self.layout)
+        if known is not None:
+            return known
+        self.progress("fitting the confidence on the sample clip")
+        return builtin_confidence(reference, self.model.config, self.layout)
+
+    def _convert(self, stages: list[Stage], spec: TrackerSpec) -> dict[StageName, Graph]:
+        feeds = {}
+        if self.clip is not None:
+            self.progress(f"recording {len(self.clip.frames)} calibration frames ({self.clip.source})")
+            feeds = record(stages, spec, self.clip)
+        graphs = {}
+        for stage in stages:
+            self.progress(f"converting the {stage.name.replace('_', ' ')}")
+            graphs[stage.name] = self.target.convert(stage, self.plan, feeds.get(stage.name))
+        return graphs
+
+    def _scheme_spec(self) -> SchemeSpec:
+        clip = self.clip
+        calibration = clip and CalibrationSpec(source=clip.source, frames=len(clip.frames), sha256=clip.sha256)
+        return SchemeSpec(
+            name=self.plan.name, requested=self.request.scheme, rules=self.plan.rules, calibration=calibration
+        )
 
 
 def resolve_checkpoint(checkpoint: str) -> Path:
@@ -172,10 +217,3 @@ def load_model(path: Path) -> QLOT:
         return load_checkpoint(path)
     except CheckpointError as e:
         raise ExportError(str(e)) from e
-
-
-def _scheme_spec(request: ExportRequest, plan: SchemePlan, clip: Clip | None) -> SchemeSpec:
-    calibration = None
-    if clip is not None:
-        calibration = CalibrationSpec(source=clip.source, frames=len(clip.frames), sha256=clip.sha256)
-    return SchemeSpec(name=plan.name, requested=request.scheme, rules=plan.rules, calibration=calibration)

@@ -23,7 +23,7 @@ GROUPS: dict[Group, re.Pattern[str]] = {
     "extractor convolutions": re.compile(r"model\.(backbone|pyramid\.(lateral|fuse))\..*"),
     "refiner hidden linears": re.compile(
         r"model\.refiner\.(encoder\.(branches\.\d+\.linear|correlation\.\d+|context_features)"
-        r"|mixer\.(write_route|read_route|value|read_value|local|out)|hidden_linear)"
+        r"|mixer\.(write_route|read_route|local|out)|hidden_linear)"
     ),
 }
 
@@ -59,7 +59,7 @@ PLANS: dict[Scheme, SchemePlan] = {
         "fp16",
         {"extractor convolutions": "float16", "refiner hidden linears": "float16"},
         {
-            "extractor convolutions": "float16 weights and activations, like all that follows them in the extractor",
+            "extractor convolutions": "float16 weights and activations, like all else in backbone and pyramid",
             "refiner hidden linears": "float16 weights, float16 inputs and outputs, cast to float32 after each",
             "kept float": _KEPT,
         },

@@ -129,12 +129,12 @@ def _level_specs(model: FusedQLOT) -> tuple[TensorSpec, ...]:
     with torch.no_grad():
         size = cfg.image_size
         levels, _ = model.extract(torch.zeros(1, 3, size, size))
-    if model.lowering == "dense":
-        return tuple(
-            _spec(f"map_{i}", t.shape, "correlation maps (landmark, head, row, column)", "1")
-            for i, t in enumerate(levels)
-        )
-    return tuple(_spec(f"pyramid_{i}", t.shape, "feature map, one row per pixel", "1") for i, t in enumerate(levels))
+    return tuple(
+        _spec(f"map_{i}", t.shape, "correlation maps (landmark, head, row, column)", "1")
+        if t.ndim == 5
+        else _spec(f"pyramid_{i}", t.shape, "feature map, one row per pixel", "1")
+        for i, t in enumerate(levels)
+    )
 
 
 def _spec(name: str, shape: tuple[int, ...], meaning: str, unit: str) -> TensorSpec:

@@ -26,6 +26,7 @@ def replacing(out: Path, force: bool) -> Iterator[Path]:
         ExportError: `out` exists and `force` is not given, or it is something other than a bundle.
     """
     check_free(out, force)
+    missing = [p for p in out.parents if not p.exists()]  # nearest first
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -41,6 +42,8 @@ def replacing(out: Path, force: bool) -> Iterator[Path]:
         fresh.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        for folder in missing if not out.exists() else ():
+            folder.rmdir()
 
 
 def check_free(out: Path, force: bool) -> None:
@@ -84,9 +87,10 @@ def write_golden_part(folder: Path, sequence: GoldenSequence | None, tolerance: 
 
 def write_legal(folder: Path) -> None:
     """Write the licence and the notices: the weights', the layouts', and the golden face's."""
-    distribution = importlib.metadata.distribution("qlot-mobile")
+    # A source tree may hold the metadata of its last build beside the installed one, without the licences.
+    found = list(importlib.metadata.distributions(name="qlot-mobile"))
     for name in ("LICENSE", "NOTICE"):
-        text = distribution.read_text(f"licenses/{name}")
+        text = next(filter(None, (d.read_text(f"licenses/{name}") for d in found)), None)
         if not text:
             raise ExportError(f"the installed qlot-mobile lacks its {name}: install it again.")
         (folder / name).write_text(text, encoding="utf-8")

@@ -4,8 +4,9 @@ Two lowerings of one function, neither with grid_sample or an index computed in 
 
 - dense: correlate the whole map once per frame, then sample it as T_y M T_x^T, a product with two small tent-weight
   matrices (bilinear sampling with border padding, as matrix products). For TFLite, CoreML and GPUs.
-- windowed: gather only the feature pixels that the bilinear weights touch, by an integer index, and correlate there.
-  For ONNX on CPUs: no map is ever formed.
+- windowed: gather only what the bilinear weights touch, by an integer index: of the finest level, feature pixels that
+  are correlated there and then; of levels with 1x1 kernels, rows of a map that is correlated whole once per frame,
+  which is cheap at their size. For ONNX on CPUs.
 
 Level i has maps of width W, kernels R and W' = W - R + 1 valid positions. A normalised position x looks up the map at
 u_j = x W/2 + (W' - 1)/2 + j for j = -2..2, each clamped to [0, W' - 1].
@@ -37,11 +38,23 @@ def lookup_dense(maps: Tensor, position: Tensor, kernel: int, window: int) -> Te
     return weights[:, :, 1] @ maps @ weights[:, :, 0].transpose(-1, -2)
 
 
-def lookup_windowed(rows: Sequence[Tensor], templates: Sequence[Tensor], position: Tensor, window: int) -> list[Tensor]:
-    """Correlate only where it is looked up, all levels at once because their coordinates are the same arithmetic.
+def windowed_level(features: Tensor, template: Tensor) -> Tensor:
+    """Return what `lookup_windowed` takes of a level.
+
+    (B, C, H, W), (B, N, K, C/K, R, R) -> the map (B, N, K, H, W) if R = 1, else one row per pixel (B, H * W, C).
+    """
+    if template.shape[-1] == 1:
+        return correlation_map(features, template)
+    return features.flatten(2).transpose(1, 2)
+
+
+def lookup_windowed(
+    levels: Sequence[Tensor], templates: Sequence[Tensor], position: Tensor, window: int
+) -> list[Tensor]:
+    """Look up all levels at once, because their coordinates are the same arithmetic.
 
     Args:
-        rows: feature maps (B, H_i * W_i, C), one row per pixel, H_i = W_i.
+        levels: as `windowed_level` makes them, H_i = W_i.
         templates: (B, N, K_i, C/K_i, R_i, R_i).
         position: (B, N, 2) normalised.
         window: looked-up points per axis; every map has at least one more valid position.
@@ -49,7 +62,7 @@ def lookup_windowed(rows: Sequence[Tensor], templates: Sequence[Tensor], positio
     Returns:
         Per level (B, N, K_i, window, window), last axis x: what `lookup_dense` gives on the whole map.
     """
-    widths = [round(r.shape[1] ** 0.5) for r in rows]
+    widths = [x.shape[-1] if x.ndim == 5 else round(x.shape[1] ** 0.5) for x in levels]
     sizes = [w - t.shape[-1] + 1 for w, t in zip(widths, templates, strict=True)]
     reach = window + 1  # map pixels per axis that the tents touch
     scale, last = (position.new_tensor(v)[:, None] for v in ([w / 2 for w in widths], [s - 1.0 for s in sizes]))
@@ -57,13 +70,19 @@ def lookup_windowed(rows: Sequence[Tensor], templates: Sequence[Tensor], positio
     zero = torch.zeros_like(last)
     at = torch.minimum((middle[..., None] + _centred(window, position)).maximum(zero[..., None]), last[..., None])
     first = torch.minimum((middle - (window - 1) / 2).floor().maximum(zero), last - (reach - 1))
-    weights = _tents(at - first[..., None], reach)  # (B, N, levels, 2, window, reach)
+    down = _tents(at[:, :, :, 1] - first[:, :, :, 1:], reach)  # (B, N, levels, window, reach)
 
     # Only the floor is computed in floats (exact up to 2^11 even in fp16); the flat index is integer arithmetic.
     corners = first.to(torch.int64)
+    across = [
+        _tents(at[:, :, i, 0], w) if x.ndim == 5 else _tents(at[:, :, i, 0] - first[:, :, i, :1], reach)
+        for i, (x, w) in enumerate(zip(levels, widths, strict=True))
+    ]
     return [
-        _correlate_window(r, t, corners[:, :, i], weights[:, :, i], w)
-        for i, (r, t, w) in enumerate(zip(rows, templates, widths, strict=True))
+        _sample_rows(x, corners[:, :, i, 1], down[:, :, i], across[i])
+        if x.ndim == 5
+        else _correlate_window(x, t, corners[:, :, i], down[:, :, i], across[i])
+        for i, (x, t) in enumerate(zip(levels, templates, strict=True))
     ]
 
 
@@ -76,11 +95,31 @@ def block_diagonal(blocks: Tensor) -> Tensor:
     return (blocks[..., None] * eye).flatten(-2).flatten(-3, -2)
 
 
-def _correlate_window(rows: Tensor, template: Tensor, corner: Tensor, weights: Tensor, width: int) -> Tensor:
-    """(B, H * W, C), (B, N, K, C/K, R, R), (B, N, 2) integer, (B, N, 2, window, reach) -> (B, N, K, window, window)."""
+def _sample_rows(maps: Tensor, top: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Sample the map rows from `top` on.
+
+    (B, N, K, H', W'), (B, N) integer, tents (B, N, window, reach) and (B, N, window, W') -> (B, N, K, window, window).
+    """
+    b, n, k, height, width = maps.shape
+    window, reach = down.shape[-2:]
+    starts = torch.arange(b * n * k, device=maps.device).reshape(b, n, 1, k) * height
+    index = top[..., None, None] + (starts + torch.arange(reach, device=maps.device)[:, None])  # (B, N, reach, K)
+    rows = maps.reshape(-1, width).index_select(0, index.flatten())
+    # y first: one product per landmark, with its heads side by side, leaves less for the wide one along x.
+    y_done = down @ rows.reshape(b, n, reach, k * width)
+    both_done = y_done.reshape(b, n, window * k, width) @ across.transpose(-1, -2)
+    return both_done.reshape(b, n, window, k, window).transpose(2, 3)
+
+
+def _correlate_window(rows: Tensor, template: Tensor, corner: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Gather feature pixels from `corner` on, correlate, and sample.
+
+    (B, H * W, C), (B, N, K, C/K, R, R), (B, N, 2) integer, tents (B, N, window, reach) -> (B, N, K, window, window).
+    """
     b, pixels, c = rows.shape
+    width = round(pixels**0.5)
     n, k, r = template.shape[1], template.shape[2], template.shape[-1]
-    window, reach = weights.shape[-2:]
+    window, reach = down.shape[-2:]
     patch = reach + r - 1  # feature pixels per axis under the map pixels
     step = torch.arange(patch, device=rows.device)
     offsets = (step[:, None] * width + step).flatten()
@@ -91,14 +130,13 @@ def _correlate_window(rows: Tensor, template: Tensor, corner: Tensor, weights: T
         batch = torch.arange(b, device=rows.device)[:, None, None] * pixels
         seen = rows.flatten(0, 1).index_select(0, (index + batch).flatten())
     partial = seen.reshape(b, n, patch * patch, c) @ block_diagonal(template.flatten(-2))  # (B, N, patch^2, R^2 * K)
-    if r > 1:  # one product per kernel tap, shifted onto each other
-        taps = partial.reshape(b, n, patch, patch, r * r * k).split(k, -1)
-        shifted = [tap[:, :, t // r : t // r + reach, t % r : t % r + reach] for t, tap in enumerate(taps)]
-        partial = sum(shifted[1:], shifted[0])
+    taps = partial.reshape(b, n, patch, patch, r * r * k).split(k, -1)  # shifted onto each other:
+    shifted = [tap[:, :, t // r : t // r + reach, t % r : t % r + reach] for t, tap in enumerate(taps)]
+    seen_maps = sum(shifted[1:], shifted[0])
     # T_y M T_x^T with the heads carried along: two products per landmark instead of two per landmark and head.
-    rows_done = weights[:, :, 1] @ partial.reshape(b, n, reach, reach * k)
+    rows_done = down @ seen_maps.reshape(b, n, reach, reach * k)
     columns = rows_done.reshape(b, n, window, reach, k).transpose(2, 3).reshape(b, n, reach, window * k)
-    both_done = weights[:, :, 0] @ columns  # (B, N, x, y * K)
+    both_done = across @ columns  # (B, N, x, y * K)
     return both_done.reshape(b, n, window, window, k).permute(0, 1, 4, 3, 2)
 
 

@@ -9,6 +9,8 @@ What is folded, and why it is exact:
 - The image's standard deviation goes into the first convolution; the mean stays, it would not survive the padding.
 - The branches' 3x3 convolutions on 5x5 patches become matrices.
 - The write temperature goes into the write logits, and the constant pads of the state rows into one bias.
+- The slots' attention output goes into the values it averages, whose weights sum to one.
+- The queries' part of the context layer becomes one constant row per landmark.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 from qlot.model.backbone import ConvNormAct
 from qlot.model.correlation import block_diagonal
 from qlot.model.qlot import IMAGE_MEAN, IMAGE_STD, QLOT, Features, Lowering, correlate, look_up
-from qlot.model.refiner import CorrelationBranch, StateEncoder, Update
+from qlot.model.refiner import CorrelationBranch, JoinedLinear, StateEncoder, Update
 from qlot.model.state import State
 
 
@@ -106,6 +108,20 @@ class FusedBranch(nn.Module):
         return nn.functional.silu(self.norm(self.linear(nn.functional.silu(x))))
 
 
+class FusedContext(nn.Module):
+    """The context layer for known queries: their share of the product and the bias are one constant row each."""
+
+    def __init__(self, context: JoinedLinear, identity: Tensor) -> None:
+        super().__init__()
+        state, query, image = context.weight.split(identity.shape[-1], 1)
+        self.register_buffer("weight", torch.cat([state, image], 1).T.contiguous())  # (2 C, wide)
+        self.register_buffer("rows", nn.functional.linear(identity, query, context.bias))  # (N, wide)
+
+    def forward(self, state: Tensor, identity: Tensor, image: Tensor) -> Tensor:
+        """State and image (N, C), the identity being in the rows already -> (N, wide)."""
+        return torch.addmm(self.rows, torch.cat([state, image], -1), self.weight)
+
+
 class FusedQLOT(nn.Module):
     """A network for one layout: extract(image), refine(features, state). Inference only."""
 
@@ -127,12 +143,18 @@ class FusedQLOT(nn.Module):
         self.refiner.encoder.state = FusedStateEncoder(self.refiner.encoder.state)
         branches = self.refiner.encoder.branches
         self.refiner.encoder.branches = nn.ModuleList(FusedBranch(b, self.config.window) for b in branches)
+        self.refiner.encoder.context = FusedContext(self.refiner.encoder.context, queries.identity[0])
         mixer = self.refiner.mixer
         assert mixer.write_temperature is not None  # a model that was trained has one; only this class removes it
         temperature = torch.exp2(mixer.write_temperature / 3)
         mixer.write_logits.weight /= temperature[:, None]
         mixer.write_logits.bias /= temperature
         mixer.write_temperature = None
+        values, out = slice(2 * mixer.key, None), mixer.slot_attention
+        qkv = mixer.slot_qkv
+        qkv.weight[..., values] = qkv.weight[..., values] @ out.weight
+        qkv.bias[:, values] = (qkv.bias[:, None, values] @ out.weight)[:, 0] + out.bias
+        mixer.slot_attention = nn.Identity()
 
     @property
     def templates(self) -> tuple[Tensor, ...]:

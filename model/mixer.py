@@ -57,6 +57,19 @@ class WriteMixRead(nn.Module):
             weights = logits.masked_fill(hidden, torch.finfo(logits.dtype).min).softmax(-1).masked_fill(hidden, 0.0)
         return weights.unflatten(-2, (2 * self.heads, self.slots))
 
+    def _write(self, weights: Tensor, x: Tensor, value: nn.Linear, mask: Tensor | None) -> Tensor:
+        """Weights (B, heads, slots, N) of the values of x (B, N, in) -> (B, heads, slots, D).
+
+        Summing before projecting is the same function: a head projects its few slots instead of all landmarks. Weights
+        sum to 1, which leaves the bias as it is, or to 0 where every landmark is masked.
+        """
+        sums = (weights.flatten(-3, -2) @ x).unflatten(-2, (self.heads, self.slots))
+        projection = value.weight.unflatten(0, (self.heads, -1)).transpose(-1, -2)  # (heads, in, D)
+        bias = value.bias.unflatten(0, (self.heads, 1, -1))
+        if mask is not None:
+            bias = bias * mask.logical_not().any(-1)[..., None, None, None]
+        return sums @ projection + bias
+
     def forward(self, features: Tensor, context: Tensor, read: Tensor, mask: Tensor | None = None) -> Tensor:
         """Mix. The batch axis may be left out.
 
@@ -70,8 +83,9 @@ class WriteMixRead(nn.Module):
             (B, N, 2 * hidden): candidate and gate features.
         """
         heads, depth = self.heads, features.shape[-1] // self.heads
-        values = torch.cat([self._split(self.value(features), heads), self._split(self.read_value(read), heads)], -3)
-        slots, read_slots = (self.write_weights(context, mask) @ values).chunk(2, -3)  # (B, heads, slots, D) each
+        writes, read_writes = self.write_weights(context, mask).chunk(2, -3)
+        slots = self._write(writes, features, self.value, mask)
+        read_slots = self._write(read_writes, read, self.read_value, mask)
 
         slots = slots + self.slot_gain[0] * glu(self.slot_read(read_slots))
         q, k, v = self.slot_qkv(slots).split([self.key, self.key, depth], -1)

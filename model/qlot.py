@@ -26,7 +26,7 @@ IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
 class Features(NamedTuple):
     """A frame as the refiner sees it; the form of `levels` follows the lowering.
 
-    dense: correlation maps (B, N, K_i, H', W'). windowed: feature rows (B, H * W, C).
+    dense: correlation maps (B, N, K_i, H', W'). windowed: feature rows (B, H * W, C), or such maps where R_i = 1.
     """
 
     levels: tuple[Tensor, ...]
@@ -43,7 +43,7 @@ def correlate(pyramid: list[Tensor], templates: tuple[Tensor, ...], lowering: Lo
     """Prepare a frame's pyramid for lookups in the form that the lowering wants."""
     if lowering == "dense":
         return tuple(correlation.correlation_map(f, t) for f, t in zip(pyramid, templates, strict=True))
-    return tuple(f.flatten(2).transpose(1, 2) for f in pyramid)
+    return tuple(correlation.windowed_level(f, t) for f, t in zip(pyramid, templates, strict=True))
 
 
 def look_up(

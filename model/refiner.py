@@ -58,6 +58,14 @@ class StateEncoder(nn.Module):
         return F.silu(self.linear(F.silu(x)))
 
 
+class JoinedLinear(nn.Linear):
+    """A linear layer on the concatenation of its inputs."""
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        """Parts (..., C_i) -> (..., out)."""
+        return super().forward(torch.cat(parts, -1))
+
+
 class Encoder(nn.Module):
     """What a landmark sees (f) and where and who it is (c)."""
 
@@ -71,7 +79,7 @@ class Encoder(nn.Module):
         self.correlation_norm = RMSNorm(wide, affine=False)
         self.film = nn.Linear(c, 2 * c)
         self.state = StateEncoder(cfg)
-        self.context = nn.Linear(3 * c, wide)
+        self.context = JoinedLinear(3 * c, wide)
         self.context_norm = RMSNorm(wide)
         self.context_features = nn.Linear(wide, wide)
 
@@ -81,8 +89,7 @@ class Encoder(nn.Module):
         seen = self.correlation_norm(self.correlation(torch.cat(branches, -1)))
         gamma, beta = self.film(branches[-1]).chunk(2, -1)
         image = gamma * context.unsqueeze(-2) + beta
-        known = self.context(torch.cat([self.state(state), identity, image], -1))
-        c = F.silu(self.context_norm(known))
+        c = F.silu(self.context_norm(self.context(self.state(state), identity, image)))
         return seen + self.context_features(c), c
 
 

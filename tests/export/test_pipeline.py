@@ -113,11 +113,11 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> No
         export(ExportRequest("onnx", out=tmp_path / "file" / "bundle"))
 
 
-def _clip(path: Path, frames: int, gain: float = 1.0) -> Path:
+def _clip(path: Path, frames: int, gain: float = 1.0, offset: float = 0.0) -> Path:
     with VideoWriter(path) as writer:
         for frame in VideoReader(sample_clip()):
             if frame.index < frames:
-                writer.write(np.rint(frame.rgb * gain).astype(np.uint8), frame.timestamp)
+                writer.write(np.rint(frame.rgb * gain + offset).astype(np.uint8), frame.timestamp)
     return path
 
 
@@ -140,11 +140,11 @@ def test_a_clip_without_a_face_is_refused(tmp_path: Path) -> None:
 
 
 def test_beyond_the_tolerance_nothing_is_written(tmp_path: Path) -> None:
-    """Negative control: ranges calibrated on a nearly black clip saturate on real frames."""
-    clip = _clip(tmp_path / "dark.mp4", 60, gain=0.15)
+    """Negative control: ranges calibrated on a washed-out clip saturate on real frames."""
+    clip = _clip(tmp_path / "pale.mp4", 60, gain=0.3, offset=90)
     with pytest.raises(ParityError, match=r"px off at frame \d+, step \d, landmark '\w+'"):
-        export(ExportRequest("onnx", "int8", calibration=clip, out=tmp_path / "out"))
-    assert [p.name for p in tmp_path.iterdir()] == ["dark.mp4"]
+        export(ExportRequest("onnx", "int8", calibration=clip, out=tmp_path / "new" / "folders" / "out"))
+    assert [p.name for p in tmp_path.iterdir()] == ["pale.mp4"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")

@@ -13,8 +13,7 @@ from tests.export import small
 
 HIDDEN_LINEARS = {
     *(f"encoder.branches.{i}.linear" for i in range(3)), "encoder.correlation.0", "encoder.correlation.2",
-    "encoder.state.linear", "encoder.context", "encoder.context_features", "mixer.write_route", "mixer.read_route",
-    "mixer.value", "mixer.read_value", "mixer.local", "mixer.out", "hidden_linear",
+    "encoder.context_features", "mixer.write_route", "mixer.read_route", "mixer.local", "mixer.out", "hidden_linear",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from qlot.model.correlation import block_diagonal, correlation_map, lookup_dense, lookup_windowed
+from qlot.model.correlation import block_diagonal, correlation_map, lookup_dense, lookup_windowed, windowed_level
 
 WINDOW = 5
 
@@ -34,8 +34,7 @@ def oracle(features: Tensor, template: Tensor, position: Tensor, window: int) ->
 
 def both(features: Tensor, template: Tensor, position: Tensor, window: int = WINDOW) -> tuple[Tensor, Tensor]:
     dense = lookup_dense(correlation_map(features, template), position, template.shape[-1], window)
-    rows = features.flatten(2).transpose(1, 2)
-    return dense, lookup_windowed([rows], [template], position, window)[0]
+    return dense, lookup_windowed([windowed_level(features, template)], [template], position, window)[0]
 
 
 def random_case(seed: int, width: int, kernel: int, heads: int, batch: int, n: int) -> tuple[Tensor, Tensor]:
@@ -89,8 +88,9 @@ def test_levels_are_looked_up_independently() -> None:
         random_case(i, width, kernel, heads, 2, 3) for i, (width, kernel, heads) in enumerate([(12, 2, 2), (7, 1, 3)])
     ]
     position = torch.linspace(-1.2, 1.2, 12, dtype=torch.float64).reshape(2, 3, 2)
-    rows = [f.flatten(2).transpose(1, 2) for f, _ in cases]
-    together = lookup_windowed(rows, [t for _, t in cases], position, WINDOW)
+    levels = [windowed_level(f, t) for f, t in cases]
+    assert [x.ndim for x in levels] == [3, 5]  # feature pixels and a map
+    together = lookup_windowed(levels, [t for _, t in cases], position, WINDOW)
     for found, (features, template) in zip(together, cases, strict=True):
         torch.testing.assert_close(found, oracle(features, template, position, WINDOW), atol=1e-10, rtol=0)
 

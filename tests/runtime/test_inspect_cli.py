@@ -127,18 +127,18 @@ def test_verify_passes_and_shows_each_frame(bundle: Path, capsys: pytest.Capture
 
 
 def test_verify_names_the_worst_landmark(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The stored position of the nose after the third step of the first frame is moved by a quarter of a pixel."""
+    """The stored position of the nose after the last step of the first frame is moved by a quarter of a pixel."""
     index = json.loads((copy / "golden/index.json").read_text())
     spec = next(t for t in index["tensors"] if t["name"] == "landmarks")
     data = bytearray((copy / "golden/data.bin").read_bytes())
     landmarks = np.frombuffer(data, np.float32, spec["bytes"] // 4, spec["offset"]).reshape(spec["shape"])
-    landmarks[0, 2, 2, 0] += 0.25
+    landmarks[0, 3, 2, 0] += 0.25
     (copy / "golden/data.bin").write_bytes(data)
     rehash(copy)
     assert code_of("verify", copy) == 1
     said = capsys.readouterr()
     assert said.err.count("\n") == 1 and said.err.startswith("error: the replay is 0.25 px off")
-    assert "frame 0, step 3, landmark 'nose'" in said.err and "0.01 px" in said.err
+    assert "frame 0, step 4, landmark 'nose'" in said.err and "0.01 px" in said.err
     assert "passed" not in said.out and "2.50e-01" in said.out
 
 

@@ -16,9 +16,7 @@ def check_interface(manifest: Manifest) -> None:
             or the refiner does not take what the extractor returns.
     """
     size, n, width = manifest.preprocessing.size, len(manifest.layout.points), manifest.state.hidden[2]
-    feature = "map" if manifest.lowering == "dense" else "pyramid"
-    levels = len(manifest.stages["extractor"].outputs) - 1
-    features: Shapes = {**{f"{feature}_{level}": None for level in range(levels)}, "context": None}
+    features: Shapes = {**dict.fromkeys(_levels(manifest)), "context": None}
     state: Shapes = {"landmarks": (1, n, 7), "hidden": (1, n, width)}
     result: Shapes = {"displacement": (1, n, 2), "covariance": (1, n, 3), "hidden_out": (1, n, width)}
     wanted: dict[StageName, tuple[Shapes, Shapes]] = {
@@ -31,6 +29,13 @@ def check_interface(manifest: Manifest) -> None:
         _check(f"{stage} inputs", spec.inputs, wanted[stage][0], extracted)
         _check(f"{stage} outputs", spec.outputs, wanted[stage][1], extracted)
         _check_iterations(stage, spec)
+
+
+def _levels(manifest: Manifest) -> list[str]:
+    """Name what the extractor must return for each level: windowed lookups take rows or maps, dense ones maps only."""
+    extracted = {t.name for t in manifest.stages["extractor"].outputs}
+    maps = manifest.lowering == "dense"
+    return [f"map_{i}" if maps or f"map_{i}" in extracted else f"pyramid_{i}" for i in range(len(extracted) - 1)]
 
 
 def _check(where: str, tensors: tuple[TensorSpec, ...], wanted: Shapes, extracted: Shapes) -> None:
