@@ -36,7 +36,7 @@ def labelled_faces(data: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.f
             file = tar.extractfile(members[str(name)])
             picture = cv2.imdecode(np.frombuffer(file.read() if file else b"", np.uint8), cv2.IMREAD_COLOR)
             if picture is None:
-                raise SystemExit(f"{tar.name}: {name} is not a picture")
+                raise SystemExit(f"{data}: {name!s} is not a picture")
             yield np.ascontiguousarray(picture[:, :, ::-1]), points.astype(np.float64)
 
 

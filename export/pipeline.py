@@ -189,8 +189,10 @@ class _Build:
         return graphs
 
     def _scheme_spec(self) -> SchemeSpec:
-        clip = self.clip
-        calibration = clip and CalibrationSpec(source=clip.source, frames=len(clip.frames), sha256=clip.sha256)
+        calibration = None
+        if self.clip is not None:
+            frames = len(self.clip.frames)
+            calibration = CalibrationSpec(source=self.clip.source, frames=frames, sha256=self.clip.sha256)
         return SchemeSpec(
             name=self.plan.name, requested=self.request.scheme, rules=self.plan.rules, calibration=calibration
         )

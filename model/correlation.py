@@ -23,11 +23,16 @@ from torch.nn import functional as F
 
 def correlation_map(features: Tensor, template: Tensor) -> Tensor:
     """Correlate a whole map. (B, C, H, W), (B, N, K, C/K, R, R) -> (B, N, K, H', W')."""
+    return _map_by_head(features, template).transpose(1, 2)
+
+
+def _map_by_head(features: Tensor, template: Tensor) -> Tensor:
+    """As `correlation_map`, in the order the grouped convolution leaves it: (B, K, N, H', W')."""
     b, c, h, w = features.shape
     n, k, r = template.shape[1], template.shape[2], template.shape[-1]
     kernels = template.transpose(1, 2).reshape(b * k * n, c // k, r, r)
     maps = F.conv2d(features.reshape(1, b * c, h, w), kernels, groups=b * k)
-    return maps.reshape(b, k, n, *maps.shape[-2:]).transpose(1, 2)
+    return maps.reshape(b, k, n, *maps.shape[-2:])
 
 
 def lookup_dense(maps: Tensor, position: Tensor, kernel: int, window: int) -> Tensor:
@@ -41,10 +46,10 @@ def lookup_dense(maps: Tensor, position: Tensor, kernel: int, window: int) -> Te
 def windowed_level(features: Tensor, template: Tensor) -> Tensor:
     """Return what `lookup_windowed` takes of a level.
 
-    (B, C, H, W), (B, N, K, C/K, R, R) -> the map (B, N, K, H, W) if R = 1, else one row per pixel (B, H * W, C).
+    (B, C, H, W), (B, N, K, C/K, R, R) -> the map (B, K, N, H, W) if R = 1, else one row per pixel (B, H * W, C).
     """
     if template.shape[-1] == 1:
-        return correlation_map(features, template)
+        return _map_by_head(features, template)
     return features.flatten(2).transpose(1, 2)
 
 
@@ -55,7 +60,7 @@ def lookup_windowed(
 
     Args:
         levels: as `windowed_level` makes them, H_i = W_i.
-        templates: (B, N, K_i, C/K_i, R_i, R_i).
+        templates: (B, N, K_i, C/K_i, R_i, R_i); a gathered level may have all C channels for every head.
         position: (B, N, 2) normalised.
         window: looked-up points per axis; every map has at least one more valid position.
 
@@ -98,11 +103,11 @@ def block_diagonal(blocks: Tensor) -> Tensor:
 def _sample_rows(maps: Tensor, top: Tensor, down: Tensor, across: Tensor) -> Tensor:
     """Sample the map rows from `top` on.
 
-    (B, N, K, H', W'), (B, N) integer, tents (B, N, window, reach) and (B, N, window, W') -> (B, N, K, window, window).
+    (B, K, N, H', W'), (B, N) integer, tents (B, N, window, reach) and (B, N, window, W') -> (B, N, K, window, window).
     """
-    b, n, k, height, width = maps.shape
+    b, k, n, height, width = maps.shape
     window, reach = down.shape[-2:]
-    starts = torch.arange(b * n * k, device=maps.device).reshape(b, n, 1, k) * height
+    starts = torch.arange(b * k * n, device=maps.device).reshape(b, k, n).permute(0, 2, 1)[:, :, None] * height
     index = top[..., None, None] + (starts + torch.arange(reach, device=maps.device)[:, None])  # (B, N, reach, K)
     rows = maps.reshape(-1, width).index_select(0, index.flatten())
     # y first: one product per landmark, with its heads side by side, leaves less for the wide one along x.
@@ -129,9 +134,11 @@ def _correlate_window(rows: Tensor, template: Tensor, corner: Tensor, down: Tens
     else:
         batch = torch.arange(b, device=rows.device)[:, None, None] * pixels
         seen = rows.flatten(0, 1).index_select(0, (index + batch).flatten())
-    partial = seen.reshape(b, n, patch * patch, c) @ block_diagonal(template.flatten(-2))  # (B, N, patch^2, R^2 * K)
-    taps = partial.reshape(b, n, patch, patch, r * r * k).split(k, -1)  # shifted onto each other:
-    shifted = [tap[:, :, t // r : t // r + reach, t % r : t % r + reach] for t, tap in enumerate(taps)]
+    taps = template.flatten(-2)  # (B, N, K, C/K or C, R^2)
+    kernels = taps.permute(0, 1, 3, 4, 2).flatten(-2) if taps.shape[3] == c else block_diagonal(taps)
+    partial = seen.reshape(b, n, patch * patch, c) @ kernels  # (B, N, patch^2, R^2 * K)
+    products = partial.reshape(b, n, patch, patch, r * r * k).split(k, -1)  # one per tap, shifted onto each other:
+    shifted = [p[:, :, t // r : t // r + reach, t % r : t % r + reach] for t, p in enumerate(products)]
     seen_maps = sum(shifted[1:], shifted[0])
     # T_y M T_x^T with the heads carried along: two products per landmark instead of two per landmark and head.
     rows_done = down @ seen_maps.reshape(b, n, reach, reach * k)

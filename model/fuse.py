@@ -10,6 +10,7 @@ What is folded, and why it is exact:
 - The branches' 3x3 convolutions on 5x5 patches become matrices.
 - The write temperature goes into the write logits, and the constant pads of the state rows into one bias.
 - The slots' attention output goes into the values it averages, whose weights sum to one.
+- Channel shuffles go into the 1x1 convolutions beside them; the finest level's goes into the templates.
 - The queries' part of the context layer becomes one constant row per landmark.
 """
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from qlot.model.backbone import ConvNormAct
 from qlot.model.correlation import block_diagonal
+from qlot.model.layers import ChannelShuffle
 from qlot.model.qlot import IMAGE_MEAN, IMAGE_STD, QLOT, Features, Lowering, correlate, look_up
 from qlot.model.refiner import CorrelationBranch, JoinedLinear, StateEncoder, Update
 from qlot.model.state import State
@@ -54,6 +56,29 @@ class ConvClamp(nn.Module):
         """(B, in, H, W) -> (B, out, H/stride, W/stride)."""
         x = self.conv(x)
         return x if self.low is None and self.high is None else x.clamp(self.low, self.high)
+
+
+def ungrouped(conv: nn.Conv2d, shuffle: ChannelShuffle, *, shuffle_first: bool) -> nn.Conv2d:
+    """Return a grouped 1x1 convolution and the channel shuffle before or after it as one full 1x1 convolution.
+
+    Up to four times the products, but no shuffle: engines keep the map in their blocked layout across it.
+    """
+    matrix = torch.block_diag(*conv.weight[:, :, 0, 0].chunk(conv.groups))  # (out, in)
+    channels = torch.arange(conv.in_channels if shuffle_first else conv.out_channels)
+    order = shuffle(channels[None, :, None, None]).flatten()  # the shuffle's output i is its input order[i]
+    full = matrix[:, order.argsort()] if shuffle_first else matrix[order]
+    fused = nn.Conv2d(conv.in_channels, conv.out_channels, 1, bias=False).to(matrix)
+    fused.weight = nn.Parameter(full[:, :, None, None].contiguous(), requires_grad=False)
+    return fused
+
+
+def before_pointwise(template: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Return the templates that do on a 1x1 convolution's input what these do on its output.
+
+    (1, N, K, C/K, R, R) -> (1, N, K, C, R, R): every head now reads all channels.
+    """
+    heads = conv.weight[:, :, 0, 0].unflatten(0, (template.shape[2], -1))  # (K, C/K, C)
+    return torch.einsum("bnkcyx,kci->bnkiyx", template, heads)
 
 
 class FusedStateEncoder(nn.Module):
@@ -132,14 +157,26 @@ class FusedQLOT(nn.Module):
         queries = model.encode(points)
         self.register_buffer("points", points)
         self.register_buffer("identity", queries.identity)
-        for i, template in enumerate(queries.templates):
-            self.register_buffer(f"template_{i}", template)
         self.register_buffer("mask", mask)
         self.register_buffer("mean", points.new_tensor(IMAGE_MEAN)[:, None, None])
         self.backbone, self.pyramid, self.refiner = model.backbone, model.pyramid, model.refiner
         _replace_convolutions(self.backbone)
         first = self.backbone.stem.stem1.conv
         first.weight /= points.new_tensor(IMAGE_STD)[:, None, None]
+        for lateral in self.pyramid.lateral:
+            if isinstance(lateral, nn.Sequential):
+                lateral[1], lateral[2] = ungrouped(lateral[2], lateral[1], shuffle_first=True), nn.Identity()
+        templates = list(queries.templates)
+        for i, level in enumerate(self.pyramid.fuse):
+            if i == 0 and (lowering == "dense" or templates[0].shape[-1] == 1):
+                continue  # at stride 4 four times the products cost more than the shuffle
+            level.pointwise = ungrouped(level.pointwise, level.shuffle, shuffle_first=False)
+            level.shuffle = nn.Identity()
+            if i == 0:  # only the templates read the finest map
+                templates[0] = before_pointwise(templates[0], level.pointwise)
+                level.pointwise = nn.Identity()
+        for i, template in enumerate(templates):
+            self.register_buffer(f"template_{i}", template)
         self.refiner.encoder.state = FusedStateEncoder(self.refiner.encoder.state)
         branches = self.refiner.encoder.branches
         self.refiner.encoder.branches = nn.ModuleList(FusedBranch(b, self.config.window) for b in branches)
@@ -158,7 +195,7 @@ class FusedQLOT(nn.Module):
 
     @property
     def templates(self) -> tuple[Tensor, ...]:
-        """Per level (1, N, K, C/K, R, R)."""
+        """Per level (1, N, K, C/K, R, R), or (1, N, K, C, R, R) where a pointwise convolution went into them."""
         return tuple(getattr(self, f"template_{i}") for i in range(self.config.levels))
 
     def extract(self, image: Tensor) -> Features:

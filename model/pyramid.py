@@ -48,6 +48,7 @@ class Pyramid(nn.Module):
         """Stage outputs -> ([(B, C, H_i, W_i)] finest first, (B, C))."""
         maps = [lateral(x) for lateral, x in zip(self.lateral, stages, strict=False)]
         for i in range(len(maps) - 2, -1, -1):
-            up = F.interpolate(maps[i + 1], size=maps[i].shape[-2:], mode="bilinear", align_corners=False)
+            factor = maps[i].shape[-1] // maps[i + 1].shape[-1]  # sizes are multiples of the stride
+            up = F.interpolate(maps[i + 1], scale_factor=factor, mode="bilinear", align_corners=False)
             maps[i] = self.fuse[i](maps[i] + up)
         return maps, self.context(stages[-1].mean((-2, -1)))

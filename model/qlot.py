@@ -26,7 +26,8 @@ IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
 class Features(NamedTuple):
     """A frame as the refiner sees it; the form of `levels` follows the lowering.
 
-    dense: correlation maps (B, N, K_i, H', W'). windowed: feature rows (B, H * W, C), or such maps where R_i = 1.
+    dense: correlation maps (B, N, K_i, H', W').
+    windowed: feature rows (B, H * W, C), or maps (B, K_i, N, H, W) where R_i = 1.
     """
 
     levels: tuple[Tensor, ...]

@@ -131,7 +131,7 @@ def test_macs_are_what_the_modules_do() -> None:
     stage = small.stage("windowed", "extractor")
     shapes = {t.name: t.shape for t in stage.outputs}
     # A map's products: every value sums over the channels of its head.
-    counted = sum(math.prod(s) * small.SMALL.channels // s[2] for n, s in shapes.items() if n.startswith("map_"))
+    counted = sum(math.prod(s) * small.SMALL.channels // s[1] for n, s in shapes.items() if n.startswith("map_"))
     assert counted
 
     def count(module: nn.Module, _: object, output: object) -> None:

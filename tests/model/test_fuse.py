@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from qlot.model.backbone import ConvNormAct, LearnableAffine
-from qlot.model.fuse import ConvClamp, FusedQLOT, fuse
+from qlot.model.fuse import ConvClamp, FusedQLOT, fuse, ungrouped
+from qlot.model.layers import ChannelShuffle
 from qlot.model.layout import load_layout
 from qlot.model.qlot import QLOT, Lowering, run
 from qlot.model.state import cold_start, to_pixels
@@ -105,3 +106,12 @@ def test_a_clamp_replaces_relu_and_affine(scale: float, bias: float, stride: int
     nn.init.constant_(block.lab.bias, bias)
     x = torch.randn(2, 6, 9, 9, dtype=torch.float64)
     torch.testing.assert_close(ConvClamp(block)(x), block(x), atol=1e-7, rtol=0)  # the bound is kept in float32
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_grouped_convolution_and_its_shuffle_are_one_full_convolution(first: bool) -> None:
+    conv, shuffle = nn.Conv2d(24, 16, 1, groups=4, bias=False).double(), ChannelShuffle(4)
+    x = torch.randn(2, 24, 3, 3, dtype=torch.float64)
+    with torch.no_grad():
+        wanted = conv(shuffle(x)) if first else shuffle(conv(x))
+        torch.testing.assert_close(ungrouped(conv, shuffle, shuffle_first=first)(x), wanted)
