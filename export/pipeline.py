@@ -138,6 +138,7 @@ class _Build:
         stages = make_stages(fused, self.request.unrolled)
         graphs = self._convert(stages, spec)
 
+        tolerance = self.plan.tolerance_at(self.model.config.image_size)
         writer.write_graphs(folder, graphs)
         writer.write_legal(folder)
         golden = first_frames(expected, GOLDEN_LENGTH) if self.request.golden else None
@@ -154,7 +155,7 @@ class _Build:
             lowering=lowering,
             scheme=self._scheme_spec(),
             stages=writer.stage_specs(stages, graphs),
-            golden=writer.write_golden_part(folder, golden, self.plan.tolerance),
+            golden=writer.write_golden_part(folder, golden, tolerance),
             parity=None,
             tools={tool: importlib.metadata.version(tool) for tool in ("qlot-mobile", "numpy", *self.target.TOOLS)},
             files=writer.listed_files(folder),
@@ -162,7 +163,7 @@ class _Build:
         )
         writer.write_manifest(folder, manifest)
         self.progress("verifying the written bundle")
-        report = measure(Bundle.open(folder), expected, self.plan.tolerance)
+        report = measure(Bundle.open(folder), expected, tolerance)
         report.check()
         parity = parity_spec(report, reference, held_back)
         writer.write_manifest(folder, manifest.model_copy(update={"parity": parity}))

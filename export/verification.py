@@ -37,7 +37,7 @@ def verify_against_torch(bundle: Bundle, checkpoint: str | None = None) -> Repla
         )
     reference = TorchStages(load_model(path), _layout(manifest.layout))
     expected = record_reference(reference, manifest, parity_clip(), PARITY_LENGTH)
-    return measure(bundle, expected, PLANS[manifest.scheme.name].tolerance)
+    return measure(bundle, expected, PLANS[manifest.scheme.name].tolerance_at(manifest.preprocessing.size))
 
 
 def _layout(spec: LayoutSpec) -> Layout:

@@ -66,6 +66,11 @@ def test_the_groups_name_modules_of_the_real_network(lowering: str) -> None:
     assert plan.quantised("") == plan.quantised("model") == "float32"
 
 
+def test_only_a_static_quantisation_may_err_by_more_pixels_where_a_face_has_more() -> None:
+    assert [PLANS["w8a8"].tolerance_at(size).px for size in (96, 128, 224)] == [1.5, 1.5, 2.625]
+    assert PLANS["fp16"].tolerance_at(224) == PLANS["fp16"].tolerance
+
+
 def test_tolerances_grow_with_what_a_scheme_gives_up() -> None:
     order = [PLANS[s].tolerance.px for s in ("fp32", "fp16", "w8a8")]
     assert order == sorted(order)
