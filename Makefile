@@ -26,9 +26,12 @@ demo: install
 	@echo
 	@echo "Look at $(OUT)/tracked/tracked.mp4 and $(OUT)/tracked/summary.png"
 
+# One thread per worker: two workers with two threads each wait for one another.
+test: export OMP_NUM_THREADS = 1
 test: install
 	$(BIN)/python -m pytest -n 2
 
+test-slow: export OMP_NUM_THREADS = 1
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow
 
