@@ -26,11 +26,14 @@ class Room:
 
     module: str
     needs: str | None = None  # import name
-    extra: str = ""  # the extra that installs it, also the name of the command
+    extra: str = ""  # the extra that installs it
+    command: str = ""
 
 
-EXPORT = Room("qlot.export.cli", "torch", "export")
-ROOMS = (Room("qlot.runtime.cli"), Room("qlot.cli.verify"), EXPORT)
+EXPORT = Room("qlot.export.cli", "torch", "export", "export")
+TRAIN = Room("qlot.training.cli", "lightning_fabric", "train", "train")
+EVAL = Room("qlot.training.evaluation_cli", "torch", "export", "eval")
+ROOMS = (Room("qlot.runtime.cli"), Room("qlot.cli.verify"), EXPORT, TRAIN, EVAL)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -71,14 +74,14 @@ def _register(app: typer.Typer, room: Room) -> None:
     if room.needs is None or _found(room.needs):
         importlib.import_module(room.module).commands(app)
         return
-    line = f"qlot {room.extra} needs the {room.extra} extra: pip install '{DISTRIBUTION}[{room.extra}]'"
+    line = f"qlot {room.command} needs the {room.extra} extra: pip install '{DISTRIBUTION}[{room.extra}]'"
 
     def missing() -> None:
         raise QlotError(line)
 
-    missing.__name__ = room.extra
+    missing.__name__ = room.command
     anything = {"ignore_unknown_options": True, "allow_extra_args": True}
-    app.command(room.extra, help=f"(not installed) {line}", context_settings=anything, add_help_option=False)(missing)
+    app.command(room.command, help=f"(not installed) {line}", context_settings=anything, add_help_option=False)(missing)
 
 
 def _versions(wanted: bool) -> None:

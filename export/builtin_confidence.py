@@ -15,10 +15,10 @@ from qlot.export.confidence import collect, fit_confidence
 from qlot.export.contract import tracker_spec
 from qlot.export.disturbed import Scene
 from qlot.export.errors import ExportError
-from qlot.export.reference import TorchStages
 from qlot.model.checkpoint import checkpoint_metadata
 from qlot.model.config import QLOTConfig
 from qlot.model.layout import Layout, load_layout
+from qlot.model.stages import TorchStages
 from qlot.model.weights import DEFAULT, load_default, weights_path
 from qlot.runtime.manifest import ConfidenceSpec
 from qlot.runtime.result import Status

@@ -20,13 +20,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.export.contract import CROP, tracker_spec
+from qlot.export.contract import tracker_spec
 from qlot.export.disturbed import FACES, OTHERS, Rng, Scene, near
-from qlot.export.reference import TorchStages
 from qlot.model.checkpoint import load_checkpoint
 from qlot.model.layout import Layout, load_layout
+from qlot.model.stages import TorchStages
 from qlot.runtime.confidence import log_spread, logistic
 from qlot.runtime.crop import crop_of, fit_crop, sample_crop, to_frame
+from qlot.runtime.defaults import CROP
 from qlot.runtime.manifest import ConfidenceSpec, TrackerSpec
 from qlot.runtime.recurrence import Gate, Stages, steps
 from qlot.runtime.result import CropBox

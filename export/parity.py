@@ -8,7 +8,7 @@ import numpy as np
 
 from qlot.export.clips import Clip, to_uint8
 from qlot.export.errors import ExportError
-from qlot.export.reference import TorchStages
+from qlot.model.stages import TorchStages
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.crop import sample_crop
 from qlot.runtime.golden import GoldenSequence

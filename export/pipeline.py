@@ -17,7 +17,6 @@ from qlot.export.clips import Clip, calibration_clip, parity_clip
 from qlot.export.contract import tracker_spec
 from qlot.export.errors import ExportError
 from qlot.export.parity import GOLDEN_LENGTH, PARITY_LENGTH, first_frames, measure, parity_spec, record_reference
-from qlot.export.reference import TorchStages, write_mask
 from qlot.export.schemes import SchemePlan, plan_for
 from qlot.export.stages import Stage, make_stages
 from qlot.export.targets import Converter, Graph, load_target
@@ -25,6 +24,7 @@ from qlot.model.checkpoint import CheckpointError, checkpoint_metadata, file_sha
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout, LayoutError, load_layout
 from qlot.model.qlot import QLOT
+from qlot.model.stages import TorchStages, write_mask
 from qlot.model.weights import DEFAULT, shipped_weights, weights_path
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.manifest import (

@@ -8,10 +8,10 @@ from qlot.export.clips import parity_clip
 from qlot.export.errors import ExportError
 from qlot.export.parity import PARITY_LENGTH, measure, record_reference
 from qlot.export.pipeline import load_model, resolve_checkpoint
-from qlot.export.reference import TorchStages
 from qlot.export.schemes import PLANS
 from qlot.model.checkpoint import file_sha256
 from qlot.model.layout import Layout
+from qlot.model.stages import TorchStages
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.manifest import LayoutSpec
 from qlot.runtime.replay import ReplayReport

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +37,25 @@ def nad(errors: Array, normaliser: float, block: int) -> float:
         raise ValueError(f"{len(errors)} frames hold fewer than two blocks of {block}")
     means = errors[: blocks * block].reshape(blocks, block, *errors.shape[1:]).mean(1) / normaliser
     return float(np.sqrt(np.mean(np.sum(np.diff(means, axis=0) ** 2, -1) / 2)))
+
+
+def nad_curve(errors: Array, normaliser: float, blocks: Sequence[int]) -> Array:
+    """Return `nad` for each length of block (len(blocks),); NaN where fewer than two blocks fit."""
+    fits = [len(errors) >= 2 * block for block in blocks]
+    return np.array([nad(errors, normaliser, b) if fit else np.nan for b, fit in zip(blocks, fits, strict=True)])
+
+
+def longest_run(present: NDArray[np.bool_]) -> slice:
+    """Return the longest unbroken run of present frames (T,), the first of equals: what a figure of stability is over.
+
+    A difference across a gap would mix how the tracker moves with how it starts.
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], present, [False]])))  # starts and ends in turn
+    if not len(edges):
+        return slice(0, 0)
+    starts, ends = edges[::2], edges[1::2]
+    longest = int(np.argmax(ends - starts))
+    return slice(int(starts[longest]), int(ends[longest]))
 
 
 def second_difference(positions: Array, normaliser: float) -> float:

@@ -17,7 +17,6 @@ from qlot.export import writer
 from qlot.export.calibration import Feeds, RecordingStages
 from qlot.export.contract import tracker_spec
 from qlot.export.parity import first_frames
-from qlot.export.reference import TorchStages, write_mask
 from qlot.export.schemes import PLANS
 from qlot.export.stages import Stage, make_stages
 from qlot.export.targets import Graph
@@ -26,6 +25,7 @@ from qlot.model.config import QLOTConfig, StageConfig
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout, load_layout
 from qlot.model.qlot import QLOT, Lowering
+from qlot.model.stages import TorchStages, write_mask
 from qlot.runtime.golden import GoldenSequence
 from qlot.runtime.manifest import (
     SCHEMA_VERSION,

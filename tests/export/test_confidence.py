@@ -14,10 +14,10 @@ from qlot.export.clips import calibration_clip
 from qlot.export.confidence import UNFITTED, Observation, collect, fit_confidence, fit_logistic, separation
 from qlot.export.contract import tracker_spec
 from qlot.export.disturbed import OTHERS, Scene, near
-from qlot.export.reference import TorchStages
 from qlot.model.config import PRESETS
 from qlot.model.layout import load_layout
 from qlot.model.qlot import QLOT
+from qlot.model.stages import TorchStages
 from qlot.model.weights import load_default
 from qlot.runtime.confidence import logistic
 from qlot.runtime.manifest import ConfidenceSpec

@@ -14,9 +14,9 @@ from onnx import ModelProto, helper, numpy_helper
 from qlot.export.clips import parity_clip
 from qlot.export.errors import ExportError
 from qlot.export.parity import first_frames, measure, parity_spec, record_reference
-from qlot.export.reference import TorchStages
 from qlot.export.targets import Graph
 from qlot.model.layout import load_layout
+from qlot.model.stages import TorchStages
 from qlot.model.weights import load_default
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.errors import ParityError, SessionError

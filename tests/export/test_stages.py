@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from qlot.export.calibration import RecordingStages
-from qlot.export.reference import TorchStages, write_mask
 from qlot.export.stages import make_stages
 from qlot.model.fuse import fuse
 from qlot.model.qlot import Lowering
+from qlot.model.stages import TorchStages, write_mask
 from qlot.runtime.recurrence import Gate, step
 from qlot.runtime.state import State, cold_start
 from tests.export import small

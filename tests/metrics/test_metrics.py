@@ -5,12 +5,16 @@ import pytest
 
 from qlot.metrics import (
     area_under_curve,
+    areas,
     coverage,
     face_size,
     failure_rate,
+    failures,
     interocular,
+    longest_run,
     mahalanobis_squared,
     nad,
+    nad_curve,
     nme,
     nmf,
     second_difference,
@@ -61,3 +65,44 @@ def test_ellipses_of_the_true_covariance_hold_their_share(level: float) -> None:
     assert coverage(errors, covariance, level) == pytest.approx(level, abs=0.01)
     assert coverage(2 * errors, covariance, level) < level - 0.05
     assert mahalanobis_squared(np.array([2.0, 0.0]), np.diag([4.0, 1.0])) == pytest.approx(1)
+
+
+def test_landmarks_that_are_not_valid_count_for_nothing() -> None:
+    labels = np.array([[0.0, 0.0], [10.0, 0.0], [5.0, 8.0], [np.nan, np.nan]])
+    predictions = np.array([[3.0, 4.0], [10.0, 0.0], [5.0, 8.0], [7.0, 7.0]])
+    valid = np.array([True, True, True, False])
+    assert nme(predictions, labels, interocular(labels, (0, 1), valid), valid) == pytest.approx(5 / 3 / 10)
+    assert face_size(labels, valid) == pytest.approx(np.sqrt(80))
+    assert np.isnan(interocular(labels, (0, 3), valid))
+    nothing = np.zeros(4, np.bool_)
+    assert np.isnan(nme(predictions, labels, np.float64(1), nothing)) and np.isnan(face_size(labels, nothing))
+
+
+def test_masks_that_hold_everywhere_change_nothing() -> None:
+    random = np.random.default_rng(3)
+    labels, predictions = random.normal(size=(2, 7, 5, 2))
+    valid = np.ones((7, 5), np.bool_)
+    np.testing.assert_allclose(face_size(labels, valid), face_size(labels))
+    size = face_size(labels)
+    np.testing.assert_allclose(nme(predictions, labels, size, valid), nme(predictions, labels, size))
+
+
+def test_failure_rate_and_area_are_means_of_their_parts() -> None:
+    errors = np.array([0.0, 0.05, 0.10, 0.20])
+    np.testing.assert_array_equal(failures(errors), [0, 0, 0, 1])
+    np.testing.assert_allclose(areas(errors), [1, 0.5, 0, 0])
+
+
+def test_nad_curve_is_nad_where_two_blocks_fit() -> None:
+    errors = np.random.default_rng(4).normal(size=(10, 3, 2))
+    curve = nad_curve(errors, 2.0, (1, 5, 6))
+    np.testing.assert_allclose(curve, [nad(errors, 2.0, 1), nad(errors, 2.0, 5), np.nan])
+
+
+@pytest.mark.parametrize(
+    ("present", "run"),
+    [([0, 1, 1, 0, 1, 1, 1], (4, 7)), ([1, 1, 0, 1, 1], (0, 2)), ([1, 1], (0, 2)), ([0, 0], (0, 0)), ([], (0, 0))],
+)
+def test_longest_run(present: list[int], run: tuple[int, int]) -> None:
+    found = longest_run(np.array(present, np.bool_))
+    assert (found.start, found.stop) == run

@@ -1,15 +1,37 @@
-"""Float32 PyTorch as the stages of the recurrence: what every bundle is held against."""
+"""Float32 PyTorch behind the interface that the graphs of a bundle have: numpy in pixels of the network input.
+
+What every bundle is held against, and what evaluates weights before there is a bundle. The recurrence itself (gate,
+addition, clamps) is the host's: `TorchStages` satisfies `qlot.runtime.recurrence.Stages` by its form, so that this room
+needs nothing of the runtime's.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from qlot.model.layout import Layout
 from qlot.model.qlot import QLOT, Features
 from qlot.model.state import from_pixels
-from qlot.runtime import recurrence
-from qlot.runtime.result import FloatArray
-from qlot.runtime.state import State
+
+FloatArray = NDArray[np.float32]
+ENGINE = f"PyTorch {torch.__version__}, float32"
+
+
+class HostState(Protocol):
+    """The state a caller carries: landmarks (1, N, 7) in pixels of the input and hidden (1, N, C), float32."""
+
+    @property
+    def landmarks(self) -> FloatArray:
+        """x, y, log sigma x, log sigma y, artanh rho, dx, dy."""
+
+    @property
+    def hidden(self) -> FloatArray:
+        """The recurrent hidden state."""
 
 
 def write_mask(layout: Layout) -> torch.Tensor | None:
@@ -22,7 +44,7 @@ def write_mask(layout: Layout) -> torch.Tensor | None:
 
 
 class TorchStages:
-    """A PyTorch model for one layout, driven by the runtime's own host code.
+    """A PyTorch model for one layout, driven by a caller's host code.
 
     The model is not fused, so that the replay of a bundle also checks the folding.
     """
@@ -38,17 +60,17 @@ class TorchStages:
     @property
     def engine(self) -> str:
         """What runs the network."""
-        return f"PyTorch {torch.__version__}, float32"
+        return ENGINE
 
     @torch.inference_mode()
-    def extract(self, image: FloatArray) -> recurrence.Features:
+    def extract(self, image: FloatArray) -> Mapping[str, FloatArray]:
         """Run the extractor on an image (1, 3, S, S), RGB in [0, 1]."""
         features = self._model.extract(torch.from_numpy(image), self._queries)
         named = {f"level_{i}": level.numpy() for i, level in enumerate(features.levels)}
         return {**named, "context": features.context.numpy()}
 
     @torch.inference_mode()
-    def refine(self, features: recurrence.Features, state: State) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def refine(self, features: Mapping[str, FloatArray], state: HostState) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Run one step: displacement (1, N, 2) px before the gate, covariance (1, N, 3), hidden (1, N, C)."""
         levels = tuple(torch.from_numpy(features[f"level_{i}"]) for i in range(self._model.config.levels))
         inner = from_pixels(torch.from_numpy(state.landmarks), torch.from_numpy(state.hidden), self.size)

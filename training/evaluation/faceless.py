@@ -1,0 +1,167 @@
+"""Frames without a face: how often the tracker finds one all the same, and how soon it finds a face that comes back.
+
+The frames are made from labelled clips, so that noise, light and what surrounds a face are real, or given by the user.
+The tracker runs as in an app: it starts without a detector and searches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from qlot.runtime.result import CropBox, Status
+from qlot.runtime.video import ImageFolder, VideoReader
+from qlot.training.clip import Clip, Image
+from qlot.training.evaluation.protocol import EvaluationProtocol
+from qlot.training.evaluation.results import FalseAcquisitions, Reacquisition
+from qlot.training.evaluation.stills import label_box
+from qlot.training.evaluation.subject import Network
+from qlot.training.evaluation.video import FALLBACK_RATE, make_tracker
+
+Rng = np.random.Generator
+Maker = Callable[[Clip, Network, Rng], Iterator[Image]]
+HOLD = 30  # frames for which a picture of a folder is shown
+COVER = 0.55  # half side of the patch over a face, of the crop's side: hair and chin go too
+ON_FACE = 0.25  # distance of the tracker's crop from the label's and difference of ln side, of the side
+
+
+def cover(clip: Clip, network: Network, rng: Rng) -> Iterator[Image]:
+    """Yield the frames with one blotchy patch that follows the face and hides it; surroundings and noise stay."""
+    patch = _blotches(rng, 256)
+    for t, frame in enumerate(clip.frames):
+        box = label_box(clip, t, network.spec.preprocessing.crop)
+        x0, y0, x1, y1 = _bounds(box, frame, COVER)
+        out = frame.copy()
+        if x1 > x0 and y1 > y0:
+            out[y0:y1, x0:x1] = cv2.resize(patch, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+        yield out
+
+
+def shuffle(clip: Clip, network: Network, rng: Rng) -> Iterator[Image]:
+    """Yield the frames cut into tiles of a sixth of the face's crop, put together in one random order."""
+    side = max(4, int(label_box(clip, 0, network.spec.preprocessing.crop).side / 6))
+    height, width = clip.frames[0].shape[:2]
+    order = rng.permutation((height // side) * (width // side))
+    for frame in clip.frames:
+        rows, columns = height // side, width // side
+        cut = frame[: rows * side, : columns * side].reshape(rows, side, columns, side, 3)
+        tiles = cut.transpose(0, 2, 1, 3, 4).reshape(-1, side, side, 3)[order]
+        out = frame.copy()
+        whole = tiles.reshape(rows, columns, side, side, 3).transpose(0, 2, 1, 3, 4)
+        out[: rows * side, : columns * side] = whole.reshape(rows * side, columns * side, 3)
+        yield out
+
+
+def texture(clip: Clip, _: Network, rng: Rng) -> Iterator[Image]:
+    """Yield no photograph at all: blotches, a ramp, a checkerboard or one colour, with fresh noise in every frame."""
+    height, width = clip.frames[0].shape[:2]
+    y, x = np.mgrid[:height, :width]
+    kind = rng.integers(4)
+    if kind == 0:
+        base = cv2.resize(_blotches(rng, 256), (width, height)).astype(np.float64)
+    elif kind == 1:
+        angle = rng.uniform(0, 2 * math.pi)
+        base = 127 + 200 * (math.cos(angle) * (x / width - 0.5) + math.sin(angle) * (y / height - 0.5))[..., None]
+    elif kind == 2:
+        square = int(rng.integers(4, 60))
+        base = 30 + rng.uniform(60, 200) * ((x // square + y // square) % 2)[..., None]
+    else:
+        base = rng.integers(0, 256, 3) * np.ones((height, width, 1))
+    for _frame in clip.frames:
+        yield np.rint(base + rng.normal(0, 4, (height, width, 3))).clip(0, 255).astype(np.uint8)
+
+
+KINDS: dict[str, Maker] = {
+    "face covered": cover,
+    "tiles shuffled": shuffle,
+    "texture": texture,
+}
+
+
+def user_frames(path: Path) -> Iterator[Image]:
+    """Yield the frames of a video; of a folder each picture for `HOLD` frames.
+
+    Raises:
+        VideoError: there is nothing to read.
+    """
+    source, hold = (ImageFolder(path), HOLD) if path.is_dir() else (VideoReader(path), 1)
+    for frame in source:
+        for _ in range(hold):
+            yield frame.rgb
+
+
+def false_acquisitions(
+    kind: str, network: Network, protocol: EvaluationProtocol, sequences: Iterable[Iterable[Image]]
+) -> FalseAcquisitions:
+    """Run a fresh tracker over each sequence of frames without a face and count how often it finds one.
+
+    A face that is found and then kept counts once among the acquisitions, in every frame among the phantoms.
+    """
+    frames = acquisitions = phantoms = 0
+    for sequence in sequences:
+        tracker, before = make_tracker(network, protocol), Status.SEARCHING
+        for t, frame in enumerate(sequence):
+            status = tracker.update(frame, t / FALLBACK_RATE).status
+            found = status is Status.TRACKING
+            frames, phantoms = frames + 1, phantoms + found
+            acquisitions += found and before is not Status.TRACKING
+            before = status
+    return FalseAcquisitions(
+        kind=kind,
+        frames=frames,
+        acquisitions=acquisitions,
+        per_1000_frames=1000 * acquisitions / max(frames, 1),
+        phantom_frames=phantoms / max(frames, 1),
+    )
+
+
+def reacquisition(
+    network: Network, protocol: EvaluationProtocol, clip: Clip, rng: Rng, hide: Maker = cover
+) -> Reacquisition:
+    """Show the first third of a clip, hide the face in the second, and see how soon it is found in the third.
+
+    Found means tracking with a crop that lies on the labels' crop (`ON_FACE`). A tracker that never let go finds it at
+    once: `let_go` tells the two apart.
+    """
+    rate, third = clip.fps or FALLBACK_RATE, len(clip.frames) // 3
+    hidden = list(hide(clip, network, rng))
+    frames = [*clip.frames[:third], *hidden[third : 2 * third], *clip.frames[2 * third :]]
+    start = label_box(clip, 0, network.spec.preprocessing.crop)
+    tracker = make_tracker(network, protocol, start)
+    let_go, waited = False, None
+    for t, frame in enumerate(frames):
+        result = tracker.update(frame, t / rate)
+        if t == 2 * third - 1:
+            let_go = result.status is not Status.TRACKING
+        if t >= 2 * third and waited is None and result.crop and result.status is Status.TRACKING:
+            truth = label_box(clip, t, network.spec.preprocessing.crop)
+            waited = t - 2 * third if _near(result.crop, truth) else None
+    return Reacquisition(
+        source=clip.source,
+        let_go=let_go,
+        frames=waited,
+        milliseconds=None if waited is None else 1000 * waited / rate,
+    )
+
+
+def _near(found: CropBox, truth: CropBox) -> bool:
+    shift = math.hypot(found.center_x - truth.center_x, found.center_y - truth.center_y) / truth.side
+    return shift <= ON_FACE and abs(math.log(found.side / truth.side)) <= ON_FACE
+
+
+def _bounds(box: CropBox, image: Image, share: float) -> tuple[int, int, int, int]:
+    height, width = image.shape[:2]
+    x0, x1 = (int(np.clip(box.center_x + d * box.side, 0, width)) for d in (-share, share))
+    y0, y1 = (int(np.clip(box.center_y + d * box.side, 0, height)) for d in (-share, share))
+    return x0, y0, x1, y1
+
+
+def _blotches(rng: Rng, size: int) -> Image:
+    """Random colours, smooth over a random length."""
+    cells = int(rng.integers(3, 24))
+    small = rng.integers(0, 256, (cells, cells, 3), np.uint8)
+    return np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)

@@ -1,0 +1,153 @@
+"""What is evaluated: PyTorch weights, which serve any layout, or an exported bundle, which has one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from qlot.model.checkpoint import CheckpointError, checkpoint_metadata, file_sha256, load_checkpoint
+from qlot.model.layout import LayoutError, load_layout
+from qlot.model.stages import ENGINE, TorchStages
+from qlot.model.weights import DEFAULT, shipped_weights, weights_path
+from qlot.runtime.bundle import MANIFEST, Bundle
+from qlot.runtime.defaults import default_spec
+from qlot.runtime.manifest import ConfidenceSpec, LayoutSpec, TrackerSpec
+from qlot.runtime.recurrence import Stages
+from qlot.runtime.stages import BundleStages
+from qlot.training.clip import DataError
+from qlot.training.evaluation.results import SubjectInfo
+
+# Every crop that can be a face counts as one: confidence is 0.5 whatever the network says.
+ANY_FACE = ConfidenceSpec(bias=0.0, w_spread=0.0, found=0.5, lost=0.5, calibration="none: every plausible crop counts")
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network for one layout, ready to run, and what a tracker needs to know of it."""
+
+    spec: TrackerSpec
+    stages: Stages
+    fitted: bool  # whether the confidence was fitted; if not, the tracker takes every plausible crop for a face
+
+    @property
+    def layout(self) -> LayoutSpec:
+        """The landmarks."""
+        return self.spec.layout
+
+
+class Subject(Protocol):
+    """Weights or a bundle."""
+
+    info: SubjectInfo
+
+    def network(self, layout: str) -> Network:
+        """Return the network for a layout.
+
+        Raises:
+            DataError: it has no such layout.
+        """
+
+
+class WeightsSubject:
+    """PyTorch weights: each layout asked for is encoded once."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        try:
+            self._model, self._metadata = load_checkpoint(path), checkpoint_metadata(path)
+        except CheckpointError as e:
+            raise DataError(str(e)) from e
+        self.network = cache(self._network)
+        self.info = SubjectInfo(
+            kind="weights",
+            name=name,
+            sha256=file_sha256(path),
+            weights_sha256=file_sha256(path),
+            preset=self._model.config.preset,
+            parameters=sum(p.numel() for p in self._model.parameters()),
+            engine=ENGINE,
+            scheme="fp32",
+            layout=None,
+        )
+
+    def _network(self, layout: str) -> Network:
+        try:
+            landmarks = load_layout(layout)
+        except LayoutError as e:
+            raise DataError(str(e)) from e
+        config, confidence = self._model.config, stated_confidence(self._metadata, layout)
+        spec = LayoutSpec.model_validate(landmarks.spec())
+        tracker = default_spec(config.image_size, config.hidden_width, spec, confidence or ANY_FACE)
+        return Network(tracker, TorchStages(self._model, landmarks), confidence is not None)
+
+
+class BundleSubject:
+    """An exported bundle."""
+
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        bundle = Bundle.open(folder)
+        manifest = bundle.manifest
+        stages = BundleStages(bundle, threads)
+        self._network = Network(manifest, stages, fitted=True)
+        self.info = SubjectInfo(
+            kind="bundle",
+            name=folder.name,
+            sha256=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),  # it lists the hash of every file
+            weights_sha256=manifest.model.checkpoint_sha256,
+            preset=manifest.model.preset,
+            parameters=manifest.model.parameters,
+            engine=stages.engine,
+            scheme=manifest.scheme.name,
+            layout=manifest.layout.name,
+        )
+
+    def network(self, layout: str) -> Network:
+        """Return the bundle's network, if the layout is its own."""
+        own = self._network.layout.name
+        if layout != own:
+            raise DataError(
+                f"the bundle {self.info.name} has the layout {own}, the labels are {layout}: export it with "
+                f"--layout {layout}, or evaluate the weights it was made from."
+            )
+        return self._network
+
+
+def open_subject(name: str, threads: int = 1) -> Subject:
+    """Open a bundle's folder, a weights file, or shipped weights by name ("default" for the default ones).
+
+    Raises:
+        DataError: it is none of these, or the weights cannot be read.
+        BundleError: the folder is no usable bundle.
+    """
+    path = Path(name)
+    torch.set_num_threads(threads)
+    if name == "default" or name in shipped_weights():
+        shipped = DEFAULT if name == "default" else name
+        return WeightsSubject(weights_path(shipped), shipped)
+    if path.is_dir():
+        return BundleSubject(path, threads)
+    if path.is_file():
+        return WeightsSubject(path, path.name)
+    raise DataError(
+        f"{name}: there is no such bundle folder or weights file, and no shipped weights of that name: "
+        f"default, {', '.join(shipped_weights())}."
+    )
+
+
+def stated_confidence(metadata: Mapping[str, str], layout: str) -> ConfidenceSpec | None:
+    """Read the constants of the confidence that a checkpoint's metadata states for a layout, if it does.
+
+    Raises:
+        DataError: the metadata is unusable.
+    """
+    try:
+        spec = json.loads(metadata.get("confidence", "{}")).get(layout)
+        return None if spec is None else ConfidenceSpec.model_validate(spec)
+    except (ValueError, AttributeError) as e:
+        raise DataError(f"the checkpoint's metadata has an unusable 'confidence': {e}. Save it again.") from e
