@@ -33,7 +33,8 @@ class Room:
 EXPORT = Room("qlot.export.cli", "torch", "export", "export")
 TRAIN = Room("qlot.training.cli", "lightning_fabric", "train", "train")
 EVAL = Room("qlot.training.evaluation_cli", "torch", "export", "eval")
-ROOMS = (Room("qlot.runtime.cli"), Room("qlot.cli.verify"), EXPORT, TRAIN, EVAL)
+JITTER = Room("qlot.training.jitter.cli", "moderngl", "train", "jitter")
+ROOMS = (Room("qlot.runtime.cli"), Room("qlot.cli.verify"), EXPORT, TRAIN, EVAL, JITTER)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:

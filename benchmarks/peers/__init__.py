@@ -1,0 +1,1 @@
+"""Other landmark networks, run as their makers ship them, in environments of their own."""

@@ -1,0 +1,1 @@
+"""Jitter against lag: trackers and filters on rendered faces whose motion is known exactly."""
