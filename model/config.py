@@ -132,4 +132,24 @@ def _numbers(value: object) -> Iterator[object]:
 PRESETS: dict[str, QLOTConfig] = {
     "final": QLOTConfig(),
     "final128": QLOTConfig(preset="final128", image_size=128),
+    # What phones run today: as fast as the landmark network of MediaPipe FaceMesh, see docs/training.md.
+    "nano": QLOTConfig(
+        preset="nano",
+        image_size=112,
+        stem=(16, 16),
+        stages=(
+            StageConfig(16, 16, 32, 1, False, False, 3, 1),
+            StageConfig(32, 32, 64, 1, True, False, 3, 2),
+            StageConfig(64, 64, 160, 2, True, True, 5, 2),
+            StageConfig(160, 64, 128, 1, False, True, 5, 2),
+        ),
+        channels=48,
+        lateral=64,
+        correlation_kernels=(1, 1, 1),  # every level is a map: nothing is gathered from features
+        state_width=16,
+        feature_width=96,
+        hidden_width=48,
+        mixer_key=12,
+        head_width=24,
+    ),
 }

@@ -114,6 +114,14 @@ def test_export_without_torch_says_what_to_install() -> None:
     assert done.returncode == 2 and "pip install 'qlot-mobile[export]'" in done.stderr
 
 
+def test_train_without_its_extra_says_what_to_install() -> None:
+    """The export extra alone has torch, and is not enough."""
+    code = "import sys; sys.modules['lightning_fabric'] = None\nfrom qlot.cli.main import run; run()"
+    done = python(code, "train", "nano", "--data", "x", "--out", "y")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: qlot train needs the train extra: pip install 'qlot-mobile[train]'\n"
+
+
 def test_export_with_torch_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     assert code_of(["export", "--help"]) == 0

@@ -1,0 +1,1 @@
+"""Training recipes: one TOML file per run that ships."""
