@@ -21,6 +21,7 @@ REQUIRED = (
     "qlot/model/weights/MODEL_CARD.md",
     "qlot/model/weights/final.safetensors",
     "qlot/model/weights/final128.safetensors",
+    "qlot/model/weights/nano.safetensors",
     "qlot/runtime/contract/README.md",
     "qlot/runtime/contract/crop.md",
     "qlot/runtime/contract/crop_vectors.json",
