@@ -1,0 +1,27 @@
+"""Kernels by family; importing this package fills `qlot.export.mil.registry.KERNELS`."""
+
+from __future__ import annotations
+
+from qlot.export.mil.ops import (
+    convolution,
+    elementwise,
+    indexing,
+    linear,
+    norms,
+    quantisation,
+    reductions,
+    resize,
+    shapes,
+)
+
+__all__ = [
+    "convolution",
+    "elementwise",
+    "indexing",
+    "linear",
+    "norms",
+    "quantisation",
+    "reductions",
+    "resize",
+    "shapes",
+]

@@ -1,0 +1,129 @@
+"""Core ML packages: in Core ML on a Mac, anywhere else in the MIL interpreter of the exporter.
+
+The interpreter computes the stored program, not Apple hardware: its name says so wherever results are printed. The
+Core ML engine follows coremltools' documentation; it has not been run for this version.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlot.runtime.errors import QlotError, SessionError
+from qlot.runtime.manifest import StageSpec, TensorSpec
+from qlot.runtime.sessions.base import Tensors, check_tensors
+
+MAX_THREADS = 64
+Interface = dict[str, str]  # tensor -> dtype and shape, as in messages
+
+
+class _Engine(Protocol):
+    name: str
+    inputs: Interface
+    outputs: Interface
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Tensors: ...
+
+
+class CoreMLSession:
+    """One stage of a bundle for Core ML. Everything is read from the package when the session is made.
+
+    Raises:
+        SessionError: no engine is installed, it refuses the package, or the interface is not the manifest's.
+    """
+
+    def __init__(self, package: Path, stage: StageSpec, name: str, threads: int = 1) -> None:
+        if not 1 <= threads <= MAX_THREADS:
+            raise SessionError(f"{name}: threads must be 1 to {MAX_THREADS}, got {threads}")
+        self.inputs, self.outputs, self._name = stage.inputs, stage.outputs, name
+        self._engine = _open(package, name, threads)
+        self.engine = self._engine.name
+        _compare(name, "input", self._engine.inputs, stage.inputs)
+        _compare(name, "output", self._engine.outputs, stage.outputs)
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Tensors:
+        """Run the program once; see `Session.run`."""
+        check_tensors(self._name, feeds, self.inputs)
+        try:
+            found = self._engine.run(feeds)
+        except Exception as e:  # the engines' exceptions share no base class
+            raise SessionError(f"{self._name}: {self.engine} failed: {e}") from e
+        check_tensors(self._name, found, self.outputs)
+        return found
+
+
+def load(package: Path, stage: StageSpec, name: str, threads: int) -> CoreMLSession:
+    """Return the session of an `.mlpackage` folder; see `CoreMLSession`."""
+    return CoreMLSession(package, stage, name, threads)
+
+
+class _Interpreter:
+    """Runs the program with PyTorch's CPU kernels."""
+
+    def __init__(self, package: Path, threads: int) -> None:
+        # By name, because the runtime must install and run without the exporter and PyTorch.
+        mil, self._torch = import_module("qlot.export.mil"), import_module("torch")
+        self._program, self._threads = mil.load(package), threads
+        self.name: str = mil.ENGINE
+        self.inputs = {p.name: f"{p.dtype} {p.shape}" for p in self._program.inputs}
+        self.outputs = {p.name: f"{p.dtype} {p.shape}" for p in self._program.outputs}
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Tensors:
+        before = self._torch.get_num_threads()  # PyTorch has one setting for the whole process
+        self._torch.set_num_threads(self._threads)
+        try:
+            return self._program.run(feeds)
+        finally:
+            self._torch.set_num_threads(before)
+
+
+class _CoreML:
+    """Runs the program in Core ML, on whichever units it picks; it has no setting for threads."""
+
+    def __init__(self, package: Path) -> None:
+        ct = import_module("coremltools")
+        self._model = ct.models.MLModel(str(package), compute_units=ct.ComputeUnit.ALL)
+        self.name = f"Core ML on macOS {platform.mac_ver()[0]} {platform.machine()}, all units"
+        array = ct.proto.FeatureTypes_pb2.ArrayFeatureType
+        dtypes = {array.FLOAT32: "float32", array.FLOAT16: "float16", array.INT32: "int32", array.DOUBLE: "float64"}
+
+        def interface(features: Any) -> Interface:
+            arrays = {f.name: f.type.multiArrayType for f in features}
+            return {n: f"{dtypes.get(a.dataType, 'not an array')} {tuple(a.shape)}" for n, a in arrays.items()}
+
+        description = self._model.get_spec().description
+        self.inputs, self.outputs = interface(description.input), interface(description.output)
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Tensors:
+        return {name: np.asarray(value) for name, value in self._model.predict(dict(feeds)).items()}
+
+
+def _open(package: Path, name: str, threads: int) -> _Engine:
+    real = sys.platform == "darwin"
+    try:
+        return _CoreML(package) if real else _Interpreter(package, threads)
+    except ImportError as e:
+        what = "Core ML needs coremltools" if real else "away from a Mac, a Core ML package is interpreted, which needs"
+        needs = "" if real else " coremltools and torch"
+        raise SessionError(f"{name}: {what}{needs}: pip install 'qlot-mobile[coreml]' ({e})") from e
+    except QlotError as e:
+        raise SessionError(f"{name}: {e}") from e
+    except Exception as e:  # Core ML's errors are plain RuntimeErrors
+        raise SessionError(f"{name}: Core ML refuses the package: {e}") from e
+
+
+def _compare(name: str, kind: str, found: Interface, specs: tuple[TensorSpec, ...]) -> None:
+    wanted = {s.name: f"{s.dtype} {s.shape}" for s in specs}
+    for key in sorted(found.keys() | wanted.keys()):
+        if found.get(key) != wanted.get(key):
+            got, manifest = found.get(key, "missing"), wanted.get(key, "missing")
+            raise SessionError(
+                f"{name}: {kind} {key!r} is {got} in the package, {manifest} in the manifest. Export the bundle again."
+            )

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from qlot.runtime.errors import SessionError
+from qlot.runtime.manifest import StageSpec, TensorSpec
+from qlot.runtime.sessions import coreml
+
+X = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
+
+
+def spec(shape: tuple[int, ...] = (2, 3), output: str = "y") -> StageSpec:
+    one = TensorSpec(name="x", shape=shape, dtype="float32", meaning="", unit="1")
+    two = TensorSpec(name=output, shape=shape, dtype="float32", meaning="", unit="1")
+    return StageSpec(file="refiner.mlpackage", iterations=1, inputs=(one,), outputs=(two,), macs=0, ops={})
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twice the input, as a saved package."""
+    from tests.export.mil import build
+
+    model = build.model(lambda x: build.mb.mul(x=x, y=np.float32(2), name="y"), {"x": X})
+    return build.save(model, tmp_path_factory.mktemp("session") / "refiner.mlpackage")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there Core ML itself runs")
+def test_the_interpreter_runs_it_and_says_so(package: Path) -> None:
+    session = coreml.load(package, spec(), "refiner", 1)
+    assert session.engine == "MIL interpreter (not Apple hardware)"
+    assert [t.name for t in session.inputs + session.outputs] == ["x", "y"]
+    assert_array_equal(session.run({"x": X})["y"], 2 * X)
+
+
+def test_the_process_keeps_its_thread_setting(package: Path) -> None:
+    import torch
+
+    session = coreml.load(package, spec(), "refiner", 3)
+    before = torch.get_num_threads()
+    session.run({"x": X})
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (spec((2, 4)), r"input 'x' is float32 \(2, 3\) in the package, float32 \(2, 4\) in the manifest"),
+        (spec(output="z"), r"output 'y' is float32 \(2, 3\) in the package, missing in the manifest"),
+    ],
+)
+def test_another_interface_is_refused(package: Path, stage: StageSpec, message: str) -> None:
+    with pytest.raises(SessionError, match=message):
+        coreml.load(package, stage, "refiner", 1)
+
+
+def test_wrong_feeds_and_threads(package: Path) -> None:
+    session = coreml.load(package, spec(), "refiner", 1)
+    with pytest.raises(SessionError, match="missing"):
+        session.run({})
+    with pytest.raises(SessionError, match="float64"):
+        session.run({"x": X.astype(np.float64)})
+    for threads in (0, 65):
+        with pytest.raises(SessionError, match="threads must be 1 to 64"):
+            coreml.load(package, spec(), "refiner", threads)
+
+
+def test_a_package_that_is_none(package: Path, tmp_path: Path) -> None:
+    with pytest.raises(SessionError, match=r"refiner: .* no such folder"):
+        coreml.load(tmp_path / "refiner.mlpackage", spec(), "refiner", 1)
+
+
+def without(missing: str) -> Callable[[str], Any]:
+    def import_module(name: str) -> Any:
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    return import_module
+
+
+@pytest.mark.parametrize("missing", ["coremltools", "torch"])
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setattr(coreml, "import_module", without(missing))
+    with pytest.raises(SessionError, match=rf"pip install 'qlot-mobile\[coreml\]' .*{missing}"):
+        coreml.load(Path("refiner.mlpackage"), spec(), "refiner", 1)
+
+
+class FakeCoreML:
+    """Stands for coremltools on a Mac: what the session asks of it, after its documentation. No Core ML runs here."""
+
+    class proto:  # noqa: N801
+        class FeatureTypes_pb2:  # noqa: N801
+            class ArrayFeatureType:
+                FLOAT32, FLOAT16, INT32, DOUBLE = 65568, 65552, 131104, 65600
+
+    class ComputeUnit:
+        ALL = "all"
+
+    def __init__(self, result: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self.result = result
+        self.models = self
+
+    def MLModel(self, path: str, compute_units: Any) -> FakeCoreML:
+        assert path.endswith(".mlpackage")
+        assert compute_units == "all"
+        return self
+
+    def get_spec(self) -> Any:
+        def feature(name: str) -> Any:
+            array = type("Array", (), {"dataType": 65568, "shape": [2, 3]})
+            return type("Feature", (), {"name": name, "type": type("Type", (), {"multiArrayType": array})})
+
+        description = type("Description", (), {"input": [feature("x")], "output": [feature("y")]})
+        return type("Spec", (), {"description": description})
+
+    def predict(self, feeds: dict[str, Any]) -> dict[str, Any]:
+        return self.result(feeds)
+
+
+def on_a_mac(
+    monkeypatch: pytest.MonkeyPatch, result: Callable[[dict[str, Any]], dict[str, Any]]
+) -> coreml.CoreMLSession:
+    monkeypatch.setattr(coreml.sys, "platform", "darwin")
+    monkeypatch.setattr(coreml, "import_module", lambda name: {"coremltools": FakeCoreML(result)}[name])
+    return coreml.load(Path("refiner.mlpackage"), spec(), "refiner", 1)
+
+
+def test_on_a_mac_core_ml_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = on_a_mac(monkeypatch, lambda feeds: {"y": feeds["x"] * 3})
+    assert session.engine.startswith("Core ML on macOS")
+    assert_array_equal(session.run({"x": X})["y"], 3 * X)
+
+
+def test_what_core_ml_returns_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = on_a_mac(monkeypatch, lambda feeds: {"y": feeds["x"][:1]})
+    with pytest.raises(SessionError, match=r"wanted float32 \(2, 3\)"):
+        session.run({"x": X})
+
+
+def test_a_failure_of_core_ml_names_stage_and_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(feeds: dict[str, Any]) -> dict[str, Any]:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(SessionError, match=r"refiner: Core ML .* failed: out of memory"):
+        on_a_mac(monkeypatch, fail).run({"x": X})
