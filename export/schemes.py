@@ -9,13 +9,13 @@ all inputs and outputs.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from qlot.export.errors import SchemeError
 from qlot.runtime.manifest import Scheme, Target, ToleranceSpec
 
-Arithmetic = Literal["float32", "float16", "int8"]
+Arithmetic = Literal["float32", "float16", "int8", "int8 weights"]  # the last: stored so, computed in float32
 Group = Literal["extractor convolutions", "refiner hidden linears"]
 
 # Paths of the modules in the fused network, as they appear in the traced graphs.
@@ -74,6 +74,16 @@ PLANS: dict[Scheme, SchemePlan] = {
         },
         tolerance=ToleranceSpec(px=0.15, log_sigma=0.05),
     ),
+    "w8": SchemePlan(
+        "w8",
+        {"extractor convolutions": "int8 weights", "refiner hidden linears": "int8 weights"},
+        {
+            "extractor convolutions": "int8 weights per output channel, float32 arithmetic",
+            "refiner hidden linears": "int8 weights per output channel, float32 arithmetic",
+            "kept float": _KEPT,
+        },
+        tolerance=ToleranceSpec(px=0.5, log_sigma=0.2),
+    ),
     "w8a8": SchemePlan(
         "w8a8",
         {"extractor convolutions": "int8", "refiner hidden linears": "int8"},
@@ -87,6 +97,19 @@ PLANS: dict[Scheme, SchemePlan] = {
         tolerance=ToleranceSpec(px=1.5, log_sigma=1.0),
         calibrated=True,
     ),
+}
+
+# Where an engine has no such arithmetic as the table's, what it does instead stands in the bundle's rules.
+_ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
+    ("tflite", "fp16"): {
+        "extractor convolutions": "float16 weights, unpacked at load: float32 arithmetic unless the app forces float16",
+        "refiner hidden linears": "float16 weights, unpacked at load: float32 arithmetic unless the app forces float16",
+    },
+    ("tflite", "w8a8"): {
+        "extractor convolutions": "int8 weights per output channel, int8 activations per tensor, int32 sums, static",
+        "refiner hidden linears": "int8 weights per output channel, int8 inputs and outputs per tensor, int32 sums, "
+        "static",
+    },
 }
 
 ALIASES: dict[str, Scheme] = {"fp16": "fp16", "int8": "w8a8"}
@@ -110,4 +133,5 @@ def plan_for(target: Target, scheme: str) -> SchemePlan:
         raise SchemeError(f"scheme {name} is refused on {target}: {reason}")
     if name not in PLANS:
         raise SchemeError(f"unknown scheme {scheme!r}; there are: {', '.join(PLANS)}")
-    return PLANS[name]
+    plan = PLANS[name]
+    return replace(plan, rules={**plan.rules, **_ON_TARGET.get((target, plan.name), {})})

@@ -39,8 +39,11 @@ def lookup_dense(maps: Tensor, position: Tensor, kernel: int, window: int) -> Te
     """Sample correlation maps. (B, N, K, H', W'), (B, N, 2) -> (B, N, K, window, window), last axis x."""
     size = maps.shape[-1]
     at = (position * ((size + kernel - 1) / 2) + (size - 1) / 2)[..., None] + _centred(window, position)
-    weights = _tents(at.clamp(0, size - 1), size)[:, :, :, None]  # (B, N, 2, 1, window, W')
-    return weights[:, :, 1] @ maps @ weights[:, :, 0].transpose(-1, -2)
+    across, down = _tents(at.clamp(0, size - 1), size).unbind(2)  # (B, N, window, W') along x and along y
+    # The heads share their tents: side by side in one product per axis, they need no copies of them.
+    x_done = (maps.flatten(2, 3) @ across.transpose(-1, -2)).unflatten(2, maps.shape[2:4])  # (B, N, K, H', window)
+    both_done = down @ x_done.transpose(2, 3).flatten(3)  # (B, N, window, K * window)
+    return both_done.unflatten(3, (maps.shape[2], window)).transpose(2, 3)
 
 
 def windowed_level(features: Tensor, template: Tensor) -> Tensor:

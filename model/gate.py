@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+STEEP = 1e30  # turns any radius that is not 0 into far more than 1
 MOST_LOG_SIGMA = 20.0  # beyond, exp and square leave float32 and the gate has long been open
 
 
@@ -37,6 +38,7 @@ def gate_factor(delta: Tensor, covariance: Tensor, gate: Gate) -> Tensor:
     along = covariance[..., :2].clamp(max=MOST_LOG_SIGMA).exp() * delta / length.clamp(min=1e-6)
     cross = 2 * covariance[..., 2:].tanh() * along[..., :1] * along[..., 1:]
     sigma = (along.square().sum(-1, keepdim=True) + cross).clamp(min=0).sqrt()
-    off = radius <= 0
-    k = (torch.tanh(sigma / torch.where(off, 1.0, radius)) - gate.cutoff).clamp(min=0) / (1 - gate.cutoff)
-    return torch.where(off, 1.0, k)
+    radius = radius.clamp(min=0)
+    off = (1 - radius * STEEP).clamp(min=0)  # 1 for a radius of 0, else 0: a selection would leave some delegates
+    k = (torch.tanh(sigma / (radius + off)) - gate.cutoff).clamp(min=0) / (1 - gate.cutoff)
+    return torch.maximum(k, off)

@@ -42,7 +42,7 @@ class Converter(Protocol):
 # target -> (module, what it imports, extra that installs it); a target without a module is known but not built yet.
 _TARGETS: dict[Target, tuple[str | None, str, str]] = {
     "onnx": ("qlot.export.targets.onnx", "onnxscript", "export"),
-    "tflite": (None, "litert_torch", "tflite"),
+    "tflite": ("qlot.export.targets.tflite", "litert_torch", "tflite"),
     "coreml": (None, "coremltools", "coreml"),
 }
 

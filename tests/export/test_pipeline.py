@@ -69,7 +69,7 @@ def test_a_bundle_without_golden_says_so_and_cannot_be_verified(tmp_path: Path) 
     [
         ({"scheme": "fp8"}, SchemeError, "unknown scheme 'fp8'; there are: fp32"),
         ({"scheme": "w8"}, SchemeError, "refused on onnx"),
-        ({"target": "tflite"}, TargetError, "not part of this version"),
+        ({"target": "coreml"}, TargetError, "not part of this version"),
         ({"target": "tensorrt"}, QlotError, "unknown target|unknown scheme"),
         ({"layout": "wflw99"}, ExportError, "wflw98"),
         ({"checkpoint": "nowhere.pth"}, ExportError, "no checkpoint file 'nowhere.pth'.*final128"),

@@ -42,7 +42,7 @@ def test_flags() -> None:
 
 @pytest.mark.parametrize("scheme", ["int4", "", "FP16", "w8a16"])
 def test_unknown_schemes(scheme: str) -> None:
-    with pytest.raises(SchemeError, match=rf"unknown scheme '{scheme}'; there are: fp32, fp16, w8a8"):
+    with pytest.raises(SchemeError, match=rf"unknown scheme '{scheme}'; there are: fp32, fp16, w8, w8a8"):
         plan_for("onnx", scheme)
 
 

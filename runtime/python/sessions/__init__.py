@@ -9,7 +9,7 @@ from qlot.runtime.manifest import StageSpec, Target
 from qlot.runtime.sessions.base import Session
 
 # Target -> module of this package with `load(data, stage, name, threads) -> Session`; None: known, no engine here.
-ENGINES: dict[Target, str | None] = {"onnx": "onnx", "tflite": None, "coreml": None}
+ENGINES: dict[Target, str | None] = {"onnx": "onnx", "tflite": "tflite", "coreml": None}
 
 
 def open_session(target: Target, data: bytes, stage: StageSpec, name: str, threads: int = 1) -> Session:
