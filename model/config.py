@@ -132,7 +132,7 @@ def _numbers(value: object) -> Iterator[object]:
 PRESETS: dict[str, QLOTConfig] = {
     "final": QLOTConfig(),
     "final128": QLOTConfig(preset="final128", image_size=128),
-    # For phones: a fifth of the time of final128; docs/training.md has what it was measured beside.
+    # For phones: about a third of the time of final128; docs/training.md has what it was measured beside.
     "nano": QLOTConfig(
         preset="nano",
         image_size=112,
