@@ -49,7 +49,7 @@ class ExportRequest:
     """What a user asked for.
 
     Attributes:
-        target: onnx; later tflite and coreml.
+        target: onnx or tflite; later coreml.
         scheme: a scheme or an alias, as typed.
         checkpoint: a file, or the name of shipped weights.
         layout: a shipped layout, or a JSON file.
