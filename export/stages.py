@@ -6,7 +6,6 @@ them in float32.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,7 @@ from qlot.model.fuse import FusedQLOT
 from qlot.model.gate import Gate
 from qlot.model.qlot import Features, advance
 from qlot.model.refiner import Update
-from qlot.model.state import from_pixels
+from qlot.model.state import State
 from qlot.runtime.manifest import StageName, TensorSpec
 
 
@@ -58,10 +57,8 @@ class Refiner(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Levels, context, landmarks (1, N, 7), hidden -> displacement (1, N, 2), covariance (1, N, 3), hidden."""
         *levels, context, landmarks, hidden = tensors
-        size = self.model.config.image_size
-        state = from_pixels(landmarks, hidden, size)
-        update = self.model.refine(Features(tuple(levels), context), state)
-        return update.delta * (size / 2), _covariance_in_pixels(update.covariance, size), update.hidden
+        update: Update = self.model.refine(Features(tuple(levels), context), landmarks, hidden)
+        return update
 
 
 class UnrolledRefiner(nn.Module):
@@ -74,16 +71,16 @@ class UnrolledRefiner(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Levels, context, landmarks, hidden, gate (2,) -> total and last displacement, covariance, hidden."""
         *levels, context, landmarks, hidden, gate = tensors
-        size = self.model.config.image_size
         features = Features(tuple(levels), context)
-        state = from_pixels(landmarks, hidden, size)
+        position, covariance, delta = landmarks.split([2, 3, 2], -1)
+        state = State(position, covariance, delta, hidden)  # in pixels, like all that the deployed network takes
         total = torch.zeros_like(state.delta)
         for _ in range(self.iterations):
-            update: Update = self.model.refine(features, state)
-            state = advance(state, update, Gate(gate[0] / (size / 2), gate[1]))
+            landmarks = torch.cat([state.position, state.covariance, state.delta], -1)
+            update: Update = self.model.refine(features, landmarks, state.hidden)
+            state = advance(state, update, Gate(gate[0], gate[1]))
             total = total + state.delta
-        half = size / 2
-        return total * half, state.delta * half, _covariance_in_pixels(state.covariance, size), state.hidden
+        return total, state.delta, state.covariance, state.hidden
 
 
 def make_stages(model: FusedQLOT, unrolled: int | None = None) -> list[Stage]:
@@ -119,20 +116,15 @@ def make_stages(model: FusedQLOT, unrolled: int | None = None) -> list[Stage]:
     return stages
 
 
-def _covariance_in_pixels(covariance: Tensor, size: int) -> Tensor:
-    log_half = math.log(size / 2)
-    return covariance + covariance.new_tensor([log_half, log_half, 0.0])
-
-
 def _level_specs(model: FusedQLOT) -> tuple[TensorSpec, ...]:
     cfg = model.config
     with torch.no_grad():
         size = cfg.image_size
         levels, _ = model.extract(torch.zeros(1, 3, size, size))
-    order = "landmark, head" if model.lowering == "dense" else "head, landmark"
+    order = "landmark, head" if model.lowering == "dense" else "landmarks of each head"
     return tuple(
         _spec(f"map_{i}", t.shape, f"correlation maps ({order}, row, column)", "1")
-        if t.ndim == 5
+        if t.ndim > 3
         else _spec(f"pyramid_{i}", t.shape, "feature map, one row per pixel", "1")
         for i, t in enumerate(levels)
     )

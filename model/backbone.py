@@ -65,6 +65,7 @@ class Stem(nn.Module):
     def __init__(self, width_mid: int, width_out: int) -> None:
         super().__init__()
         self.stem1 = ConvNormAct(3, width_mid, 3, 2)
+        self.pad = nn.ZeroPad2d((0, 1, 0, 1))
         self.stem2a = ConvNormAct(width_mid, width_mid // 2, 2)
         self.stem2b = ConvNormAct(width_mid // 2, width_mid, 2)
         self.stem3 = ConvNormAct(2 * width_mid, width_mid, 3, 2)
@@ -72,7 +73,7 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, out, S/4, S/4)."""
-        x = F.pad(self.stem1(x), (0, 1, 0, 1))
+        x = self.pad(self.stem1(x))
         fine = self.stem2b(F.pad(self.stem2a(x), (0, 1, 0, 1)))
         coarse = F.max_pool2d(x, kernel_size=2, stride=1)
         return self.stem4(self.stem3(torch.cat([coarse, fine], 1)))

@@ -4,35 +4,40 @@ Two lowerings of one function, neither with grid_sample or an index computed in 
 
 - dense: correlate the whole map once per frame, then sample it as T_y M T_x^T, a product with two small tent-weight
   matrices (bilinear sampling with border padding, as matrix products). For TFLite, CoreML and GPUs.
-- windowed: gather only what the bilinear weights touch, by an integer index: of the finest level, feature pixels that
-  are correlated there and then; of levels with 1x1 kernels, rows of a map that is correlated whole once per frame,
-  which is cheap at their size. For ONNX on CPUs.
+- windowed: gather the few map pixels that the bilinear weights touch by an integer index, then interpolate between
+  neighbours. Levels with 1x1 kernels are correlated whole once per frame, which is cheap at their size; of the others,
+  feature pixels are gathered and correlated there and then. For ONNX on CPUs.
 
 Level i has maps of width W, kernels R and W' = W - R + 1 valid positions. A normalised position x looks up the map at
-u_j = x W/2 + (W' - 1)/2 + j for j = -2..2, each clamped to [0, W' - 1].
+u_j = x W/2 + (W' - 1)/2 + j for j = -2..2, each clamped to [0, W' - 1]. All u_j lie equally far between their two
+pixels; clamping the pixels instead of u_j gives the same value, because beyond the border both are its last pixel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+FAR = 4.0  # normalised: a window there lies beyond the border whole, so clamping positions to it changes nothing
+
 
 def correlation_map(features: Tensor, template: Tensor) -> Tensor:
     """Correlate a whole map. (B, C, H, W), (B, N, K, C/K, R, R) -> (B, N, K, H', W')."""
-    return _map_by_head(features, template).transpose(1, 2)
+    b, n, k = template.shape[:3]
+    maps = _maps_by_head(features, template)
+    return maps.reshape(b, k, n, *maps.shape[-2:]).transpose(1, 2)
 
 
-def _map_by_head(features: Tensor, template: Tensor) -> Tensor:
-    """As `correlation_map`, in the order the grouped convolution leaves it: (B, K, N, H', W')."""
+def _maps_by_head(features: Tensor, template: Tensor) -> Tensor:
+    """As `correlation_map`, but in the order that the grouped convolution leaves: (1, B * K * N, H', W')."""
     b, c, h, w = features.shape
     n, k, r = template.shape[1], template.shape[2], template.shape[-1]
     kernels = template.transpose(1, 2).reshape(b * k * n, c // k, r, r)
-    maps = F.conv2d(features.reshape(1, b * c, h, w), kernels, groups=b * k)
-    return maps.reshape(b, k, n, *maps.shape[-2:])
+    return F.conv2d(features.reshape(1, b * c, h, w), kernels, groups=b * k)
 
 
 def lookup_dense(maps: Tensor, position: Tensor, kernel: int, window: int) -> Tensor:
@@ -49,105 +54,135 @@ def lookup_dense(maps: Tensor, position: Tensor, kernel: int, window: int) -> Te
 def windowed_level(features: Tensor, template: Tensor) -> Tensor:
     """Return what `lookup_windowed` takes of a level.
 
-    (B, C, H, W), (B, N, K, C/K, R, R) -> the map (B, K, N, H, W) if R = 1, else one row per pixel (B, H * W, C).
+    (B, C, H, W), (B, N, K, C/K, R, R) -> the maps (B, K * N, H, W) if R = 1, else one row per pixel (B, H * W, C).
     """
-    if template.shape[-1] == 1:
-        return _map_by_head(features, template)
-    return features.flatten(2).transpose(1, 2)
+    if template.shape[-1] > 1:
+        return features.flatten(2).transpose(1, 2)
+    maps = _maps_by_head(features, template)
+    return maps if len(features) == 1 else maps.unflatten(1, (len(features), -1))[0]
 
 
 def lookup_windowed(
-    levels: Sequence[Tensor], templates: Sequence[Tensor], position: Tensor, window: int
-) -> list[Tensor]:
-    """Look up all levels at once, because their coordinates are the same arithmetic.
+    levels: Sequence[Tensor], templates: Sequence[Tensor], points: Tensor, window: int, size: float = 2.0
+) -> Tensor:
+    """Look up all heads of all levels at once: the same arithmetic for all, over long rows of landmarks.
 
     Args:
         levels: as `windowed_level` makes them, H_i = W_i.
         templates: (B, N, K_i, C/K_i, R_i, R_i); a gathered level may have all C channels for every head.
-        position: (B, N, 2) normalised.
+        points: (2, B * N) x and y from the image's centre.
         window: looked-up points per axis; every map has at least one more valid position.
+        size: of the image in the units of the points; normalised coordinates make it 2.
 
     Returns:
-        Per level (B, N, K_i, window, window), last axis x: what `lookup_dense` gives on the whole map.
+        (K, window, window, B * N), K the heads of all levels, x before the landmarks: what `lookup_dense` gives.
     """
-    widths = [x.shape[-1] if x.ndim == 5 else round(x.shape[1] ** 0.5) for x in levels]
-    sizes = [w - t.shape[-1] + 1 for w, t in zip(widths, templates, strict=True)]
-    reach = window + 1  # map pixels per axis that the tents touch
-    scale, last = (position.new_tensor(v)[:, None] for v in ([w / 2 for w in widths], [s - 1.0 for s in sizes]))
-    middle = position[:, :, None] * scale + last / 2  # (B, N, levels, 2)
-    zero = torch.zeros_like(last)
-    at = torch.minimum((middle[..., None] + _centred(window, position)).maximum(zero[..., None]), last[..., None])
-    first = torch.minimum((middle - (window - 1) / 2).floor().maximum(zero), last - (reach - 1))
-    down = _tents(at[:, :, :, 1] - first[:, :, :, 1:], reach)  # (B, N, levels, window, reach)
+    forms = [_Form.of(x, t) for x, t in zip(levels, templates, strict=True)]
+    reach, far = window + 1, FAR * size / 2  # reach: map pixels per axis that the bilinear weights touch
+    scale = _per_level(points, [f.width / size for f in forms])
+    start = _per_level(points, [(f.last - window + 1) / 2 for f in forms])
+    at = points.clamp(-far, far)[:, None] * scale + start  # (levels, 2, 1, B * N): u_j of the first j
+    floor = at.floor()
 
-    # Only the floor is computed in floats (exact up to 2^11 even in fp16); the flat index is integer arithmetic.
-    corners = first.to(torch.int64)
-    across = [
-        _tents(at[:, :, i, 0], w) if x.ndim == 5 else _tents(at[:, :, i, 0] - first[:, :, i, :1], reach)
-        for i, (x, w) in enumerate(zip(levels, widths, strict=True))
-    ]
-    return [
-        _sample_rows(x, corners[:, :, i, 1], down[:, :, i], across[i])
-        if x.ndim == 5
-        else _correlate_window(x, t, corners[:, :, i], down[:, :, i], across[i])
-        for i, (x, t) in enumerate(zip(levels, templates, strict=True))
-    ]
+    # Only the floor is computed in floats (exact up to 2^11 even in fp16); all further is integer arithmetic.
+    first = floor.to(torch.int32)
+    pixels = first + torch.arange(reach, dtype=first.dtype, device=first.device)[:, None]
+    pixels = torch.minimum(pixels.clamp(min=0), _per_level(first, [f.last for f in forms]))
+    sources = list(levels)
+    if any(f.gathered for f in forms):  # of these levels there are only windows, from a corner on
+        room = _per_level(first, [f.gathered * (f.last - window) for f in forms])
+        corners = torch.minimum(first.clamp(min=0), room)
+        pixels = pixels - corners
+        sources = [
+            _window_maps(x, t, corners[i, :, 0], reach) if f.gathered else x
+            for i, (f, x, t) in enumerate(zip(forms, levels, templates, strict=True))
+        ]
+    index = _flat_index(forms, pixels, templates[0].shape[1])
+    values = [x.flatten().index_select(0, i) for x, i in zip(sources, index, strict=True)]
+    seen = torch.cat(values).reshape(-1, reach, reach, points.shape[-1])
+    along_x, along_y = _by_head(forms, at - floor).chunk(2, 1)  # the same for all points of a window
+    return _between(_between(seen, along_y, 1), along_x, 2)
 
 
 def block_diagonal(blocks: Tensor) -> Tensor:
-    """Put K blocks on a diagonal, columns head-minor. (..., K, I, J) -> (..., K * I, J * K).
+    """Put K blocks on a diagonal. (..., K, I, J) -> (..., K * I, K * J).
 
     The product with an identity lets an engine keep the compact form in the file and expand it once at load.
     """
-    eye = torch.eye(blocks.shape[-3], dtype=blocks.dtype, device=blocks.device)[:, None, None]
-    return (blocks[..., None] * eye).flatten(-2).flatten(-3, -2)
+    eye = torch.eye(blocks.shape[-3], dtype=blocks.dtype, device=blocks.device)[:, None, :, None]
+    return (blocks[..., None, :] * eye).flatten(-2).flatten(-3, -2)
 
 
-def _sample_rows(maps: Tensor, top: Tensor, down: Tensor, across: Tensor) -> Tensor:
-    """Sample the map rows from `top` on.
+class _Form(NamedTuple):
+    """How a level is laid out for lookups."""
 
-    (B, K, N, H', W'), (B, N) integer, tents (B, N, window, reach) and (B, N, window, W') -> (B, N, K, window, window).
-    """
-    b, k, n, height, width = maps.shape
-    window, reach = down.shape[-2:]
-    starts = torch.arange(b * k * n, device=maps.device).reshape(b, k, n).permute(0, 2, 1)[:, :, None] * height
-    index = top[..., None, None] + (starts + torch.arange(reach, device=maps.device)[:, None])  # (B, N, reach, K)
-    rows = maps.reshape(-1, width).index_select(0, index.flatten())
-    # y first: one product per landmark, with its heads side by side, leaves less for the wide one along x.
-    y_done = down @ rows.reshape(b, n, reach, k * width)
-    both_done = y_done.reshape(b, n, window * k, width) @ across.transpose(-1, -2)
-    return both_done.reshape(b, n, window, k, window).transpose(2, 3)
+    heads: int
+    width: int
+    last: int  # W' - 1
+    gathered: bool
+
+    @classmethod
+    def of(cls, level: Tensor, template: Tensor) -> _Form:
+        gathered = level.ndim == 3
+        width = round(level.shape[1] ** 0.5) if gathered else level.shape[-1]
+        return cls(template.shape[2], width, width - template.shape[-1], gathered)
 
 
-def _correlate_window(rows: Tensor, template: Tensor, corner: Tensor, down: Tensor, across: Tensor) -> Tensor:
-    """Gather feature pixels from `corner` on, correlate, and sample.
+def _per_level(like: Tensor, values: Sequence[float]) -> Tensor:
+    """Return one constant per level, (levels, 1, 1, 1)."""
+    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None, None]
 
-    (B, H * W, C), (B, N, K, C/K, R, R), (B, N, 2) integer, tents (B, N, window, reach) -> (B, N, K, window, window).
+
+def _by_head(forms: Sequence[_Form], x: Tensor) -> Tensor:
+    """Repeat what each level has for its heads. (levels, ...) -> (K, ...)."""
+    level = torch.tensor([i for i, f in enumerate(forms) for _ in range(f.heads)], device=x.device)
+    return x.index_select(0, level)
+
+
+def _flat_index(forms: Sequence[_Form], pixels: Tensor, landmarks: int) -> tuple[Tensor, ...]:
+    """Index into each flattened source. Pixels (levels, 2, reach, B * N) -> per level (K_i * reach^2 * B * N,)."""
+    reach, points = pixels.shape[2:]
+    starts = []
+    for f in forms:
+        if f.gathered:  # (B, N, reach, reach, K_i)
+            start = torch.arange(points) * (reach**2 * f.heads) + torch.arange(f.heads)[:, None]
+        else:  # (B, K_i * N, H, W)
+            planes = torch.arange(f.heads * points).reshape(-1, f.heads, landmarks)
+            start = planes.transpose(0, 1).reshape(f.heads, points) * f.width**2
+        starts.append(start)
+    strides = [(f.heads, reach * f.heads) if f.gathered else (1, f.width) for f in forms]
+    steps = pixels * torch.tensor(strides).to(pixels)[:, :, None, None]
+    x, y = _by_head(forms, steps).chunk(2, 1)  # (K, 1, reach, B * N)
+    rows = (y + torch.cat(starts).to(pixels)[:, None, None]).transpose(1, 2)
+    return (rows + x).flatten().split([f.heads * reach**2 * points for f in forms])
+
+
+def _window_maps(rows: Tensor, template: Tensor, corner: Tensor, reach: int) -> Tensor:
+    """Gather the feature pixels under a window of map pixels and correlate them.
+
+    (B, H * W, C), (B, N, K, C/K or C, R, R), corner x and y (2, B * N) integer -> (B, N, reach, reach, K).
     """
     b, pixels, c = rows.shape
     width = round(pixels**0.5)
     n, k, r = template.shape[1], template.shape[2], template.shape[-1]
-    window, reach = down.shape[-2:]
-    patch = reach + r - 1  # feature pixels per axis under the map pixels
-    step = torch.arange(patch, device=rows.device)
-    offsets = (step[:, None] * width + step).flatten()
-    index = (corner[..., 1:] * width + corner[..., :1]) + offsets  # (B, N, patch^2)
-    if b == 1:
-        seen = rows.index_select(1, index.flatten())
-    else:
-        batch = torch.arange(b, device=rows.device)[:, None, None] * pixels
-        seen = rows.flatten(0, 1).index_select(0, (index + batch).flatten())
+    patch = reach + r - 1
+    step, image = (torch.arange(i, dtype=corner.dtype, device=rows.device) for i in (patch, b))
+    image = image.repeat_interleave(n) * pixels
+    index = (corner[1] * width + corner[0] + image)[:, None] + (step[:, None] * width + step).flatten()
+    seen = rows.flatten(0, 1).index_select(0, index.flatten())
     taps = template.flatten(-2)  # (B, N, K, C/K or C, R^2)
-    kernels = taps.permute(0, 1, 3, 4, 2).flatten(-2) if taps.shape[3] == c else block_diagonal(taps)
+    full = taps.transpose(2, 3).flatten(-2) if taps.shape[3] == c else block_diagonal(taps)  # (B, N, C, K * R^2)
+    kernels = full.unflatten(-1, (k, -1)).transpose(-1, -2).flatten(-2)  # (B, N, C, R^2 * K)
     partial = seen.reshape(b, n, patch * patch, c) @ kernels  # (B, N, patch^2, R^2 * K)
     products = partial.reshape(b, n, patch, patch, r * r * k).split(k, -1)  # one per tap, shifted onto each other:
     shifted = [p[:, :, t // r : t // r + reach, t % r : t % r + reach] for t, p in enumerate(products)]
-    seen_maps = sum(shifted[1:], shifted[0])
-    # T_y M T_x^T with the heads carried along: two products per landmark instead of two per landmark and head.
-    rows_done = down @ seen_maps.reshape(b, n, reach, reach * k)
-    columns = rows_done.reshape(b, n, window, reach, k).transpose(2, 3).reshape(b, n, reach, window * k)
-    both_done = across @ columns  # (B, N, x, y * K)
-    return both_done.reshape(b, n, window, window, k).permute(0, 1, 4, 3, 2)
+    return sum(shifted[1:], shifted[0])
+
+
+def _between(x: Tensor, fraction: Tensor, axis: int) -> Tensor:
+    """Interpolate between neighbours along an axis, which gets one shorter."""
+    near, far = x.narrow(axis, 0, x.shape[axis] - 1), x.narrow(axis, 1, x.shape[axis] - 1)
+    return near + fraction * (far - near)
 
 
 def _centred(window: int, like: Tensor) -> Tensor:

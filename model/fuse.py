@@ -7,11 +7,19 @@ What is folded, and why it is exact:
   min(s z + b, b) for s < 0, with s and b folded into the convolution. Nothing moves across the next layer's zero
   padding, which is where folding its bias forward would be wrong.
 - The image's standard deviation goes into the first convolution; the mean stays, it would not survive the padding.
-- The branches' 3x3 convolutions on 5x5 patches become matrices.
-- The write temperature goes into the write logits, and the constant pads of the state rows into one bias.
-- The slots' attention output goes into the values it averages, whose weights sum to one.
+- For engines on CPUs the stem's first padding becomes part of a depthwise 1x1 convolution by one.
 - Channel shuffles go into the 1x1 convolutions beside them; the finest level's goes into the templates.
+- A lateral projection's two 1x1 convolutions are one where the map is small.
+- The soft shrink's temperature goes into the templates and out of the branches: t s(x / t) with s(x) = x sigmoid(|x|).
+- The branches' 3x3 convolutions on 5x5 patches become matrices; the branches' norms are one norm.
+- Pixels go into the first linear layer of the state and come out of the last ones of the heads. The constant pads of
+  the state rows become part of a bias.
 - The queries' part of the context layer becomes one constant row per landmark.
+- The write temperature and the write mask go into the write logits. Written weights sum to one, or to zero where no
+  landmark may write, which leaves biases as they are or drops them.
+- The slots' gains go into the layers before them; consecutive projections of the slots, without a nonlinearity between
+  them, are one: reading after the read values, and the attention output after the values that it averages.
+- What is per head is kept on the diagonal of one matrix where that saves moving the landmarks' axis.
 """
 
 from __future__ import annotations
@@ -22,11 +30,14 @@ import torch
 from torch import Tensor, nn
 
 from qlot.model.backbone import ConvNormAct
-from qlot.model.correlation import block_diagonal
+from qlot.model.correlation import lookup_windowed
+from qlot.model.fuse_refiner import FusedBranch, FusedRefiner, FusedRowBranch, soft_shrink
 from qlot.model.layers import ChannelShuffle
 from qlot.model.qlot import IMAGE_MEAN, IMAGE_STD, QLOT, Features, Lowering, correlate, look_up
-from qlot.model.refiner import CorrelationBranch, JoinedLinear, StateEncoder, Update
-from qlot.model.state import State
+from qlot.model.refiner import Update
+
+BLOCK = 16  # channels in a block of the layouts in which engines on CPUs convolve; others leave it for a padding
+STARTING = 500_000  # products in the time that one more convolution takes to start, 10 us
 
 
 class ConvClamp(nn.Module):
@@ -58,18 +69,46 @@ class ConvClamp(nn.Module):
         return x if self.low is None and self.high is None else x.clamp(self.low, self.high)
 
 
-def ungrouped(conv: nn.Conv2d, shuffle: ChannelShuffle, *, shuffle_first: bool) -> nn.Conv2d:
-    """Return a grouped 1x1 convolution and the channel shuffle before or after it as one full 1x1 convolution.
+def depthwise_ones(before: nn.Conv2d) -> nn.Conv2d:
+    """Return a 1x1 convolution that leaves a map as it is, but takes a zero padding before it as its own.
 
-    Up to four times the products, but no shuffle: engines keep the map in their blocked layout across it.
+    Engines that keep maps in a blocked layout for convolutions have no padding for it.
     """
-    matrix = torch.block_diag(*conv.weight[:, :, 0, 0].chunk(conv.groups))  # (out, in)
-    channels = torch.arange(conv.in_channels if shuffle_first else conv.out_channels)
-    order = shuffle(channels[None, :, None, None]).flatten()  # the shuffle's output i is its input order[i]
-    full = matrix[:, order.argsort()] if shuffle_first else matrix[order]
-    fused = nn.Conv2d(conv.in_channels, conv.out_channels, 1, bias=False).to(matrix)
-    fused.weight = nn.Parameter(full[:, :, None, None].contiguous(), requires_grad=False)
-    return fused
+    width = before.out_channels
+    conv = nn.Conv2d(width, width, 1, groups=width, bias=False).to(before.weight)
+    conv.weight = nn.Parameter(torch.ones_like(conv.weight), requires_grad=False)
+    return conv
+
+
+def pointwise_matrix(conv: nn.Conv2d) -> Tensor:
+    """Return a 1x1 convolution, grouped or not, as one matrix (out, in)."""
+    return torch.block_diag(*conv.weight[:, :, 0, 0].chunk(conv.groups))
+
+
+def shuffled(matrix: Tensor, shuffle: ChannelShuffle) -> Tensor:
+    """Return a matrix (out, in) with the channel shuffle after it."""
+    order = shuffle(torch.arange(len(matrix))[None, :, None, None]).flatten()
+    return matrix[order]  # the shuffle's output i is its input order[i]
+
+
+def pointwise(matrix: Tensor) -> nn.Conv2d:
+    """Return a full 1x1 convolution by this matrix (out, in)."""
+    conv = nn.Conv2d(matrix.shape[1], matrix.shape[0], 1, bias=False).to(matrix)
+    conv.weight = nn.Parameter(matrix[:, :, None, None].contiguous(), requires_grad=False)
+    return conv
+
+
+def fewer_convolutions(lateral: nn.Sequential, pixels: int) -> nn.Module:
+    """Return two grouped 1x1 convolutions and the channel shuffle between them without the shuffle.
+
+    One full convolution where its products are few, else the first as it is and the second as a full one.
+    """
+    first, shuffle, second = lateral
+    after = pointwise_matrix(second) @ shuffled(torch.eye(first.out_channels).to(second.weight), shuffle)
+    one = after @ pointwise_matrix(first)
+    if (one.numel() - after.numel() - first.weight.numel()) * pixels < STARTING:
+        return pointwise(one)
+    return nn.Sequential(first, pointwise(after))
 
 
 def before_pointwise(template: Tensor, conv: nn.Conv2d) -> Tensor:
@@ -81,117 +120,45 @@ def before_pointwise(template: Tensor, conv: nn.Conv2d) -> Tensor:
     return torch.einsum("bnkcyx,kci->bnkiyx", template, heads)
 
 
-class FusedStateEncoder(nn.Module):
-    """The three rows of the state encoder as one linear layer on its seven numbers."""
-
-    def __init__(self, encoder: StateEncoder) -> None:
-        super().__init__()
-        weight, bias = encoder.rows.weight, encoder.rows.bias  # rows: covariance, delta, position
-        width = bias.shape[1]
-        joined = weight.new_zeros(3 * width, 7)
-        joined[:width, 0:3] = (weight[0] * weight.new_tensor([1 / 6, 1 / 6, 1.0])[:, None]).T
-        joined[width : 2 * width, 3:5] = weight[1, :2].T
-        joined[2 * width :, 5:7] = weight[2, :2].T
-        pads = torch.cat([bias[0], bias[1] + weight[1, 2], bias[2] - weight[2, 2]])
-        self.rows = nn.Linear(7, 3 * width).to(weight)
-        self.rows.weight = nn.Parameter(joined, requires_grad=False)
-        self.rows.bias = nn.Parameter(pads, requires_grad=False)
-        self.linear = encoder.linear
-
-    def forward(self, state: State) -> Tensor:
-        """State -> (B, N, C)."""
-        x = self.rows(torch.cat([state.covariance, state.delta, state.position], -1))
-        return nn.functional.silu(self.linear(nn.functional.silu(x)))
-
-
-class FusedBranch(nn.Module):
-    """A correlation branch whose small per-head convolution is one matrix per head.
-
-    A 3x3 convolution over a batch of 98 patches of 5x5 is all overhead on every engine; as a product with a banded
-    matrix it is one layer.
-    """
-
-    def __init__(self, branch: CorrelationBranch, window: int) -> None:
-        super().__init__()
-        self.register_buffer("temperature", branch.log_temperature.exp()[:, None, None])
-        weight = branch.conv.weight  # (heads * M, 1, 3, 3)
-        heads, size = branch.conv.groups, window - 2
-        taps = torch.eye(window**2).to(weight).reshape(window**2, 1, window, window)
-        matrix = nn.functional.conv2d(taps, weight).reshape(window**2, heads, -1)  # every unit patch's response
-        self.register_buffer("matrix", matrix.transpose(0, 1).contiguous())  # (heads, window^2, M * size^2)
-        bias = branch.conv.bias.repeat_interleave(size**2)
-        # `block_diagonal` orders its columns head-minor, so what follows takes its features in that order.
-        order = torch.arange(len(bias)).reshape(heads, -1).T.flatten()
-        self.register_buffer("bias", bias[order])
-        self.linear, self.norm = branch.linear, branch.norm
-        self.linear.weight = nn.Parameter(branch.linear.weight[:, order], requires_grad=False)
-
-    def forward(self, patch: Tensor) -> Tensor:
-        """(..., K, window, window) -> (..., C)."""
-        x = patch * torch.sigmoid(patch.abs() / self.temperature)
-        x = x.flatten(-3) @ block_diagonal(self.matrix) + self.bias
-        return nn.functional.silu(self.norm(self.linear(nn.functional.silu(x))))
-
-
-class FusedContext(nn.Module):
-    """The context layer for known queries: their share of the product and the bias are one constant row each."""
-
-    def __init__(self, context: JoinedLinear, identity: Tensor) -> None:
-        super().__init__()
-        state, query, image = context.weight.split(identity.shape[-1], 1)
-        self.register_buffer("weight", torch.cat([state, image], 1).T.contiguous())  # (2 C, wide)
-        self.register_buffer("rows", nn.functional.linear(identity, query, context.bias))  # (N, wide)
-
-    def forward(self, state: Tensor, identity: Tensor, image: Tensor) -> Tensor:
-        """State and image (N, C), the identity being in the rows already -> (N, wide)."""
-        return torch.addmm(self.rows, torch.cat([state, image], -1), self.weight)
-
-
 class FusedQLOT(nn.Module):
-    """A network for one layout: extract(image), refine(features, state). Inference only."""
+    """A network for one layout, in pixels: extract(image), refine(features, landmarks, hidden). Inference only."""
 
     def __init__(self, model: QLOT, points: Tensor, mask: Tensor | None, lowering: Lowering) -> None:
         super().__init__()
         model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
-        self.config, self.lowering = model.config, lowering
+        cfg = self.config = model.config
+        self.lowering = lowering
         queries = model.encode(points)
         self.register_buffer("points", points)
-        self.register_buffer("identity", queries.identity)
-        self.register_buffer("mask", mask)
         self.register_buffer("mean", points.new_tensor(IMAGE_MEAN)[:, None, None])
-        self.backbone, self.pyramid, self.refiner = model.backbone, model.pyramid, model.refiner
+        self.backbone, self.pyramid = model.backbone, model.pyramid
         _replace_convolutions(self.backbone)
         first = self.backbone.stem.stem1.conv
         first.weight /= points.new_tensor(IMAGE_STD)[:, None, None]
-        for lateral in self.pyramid.lateral:
+        if lowering == "windowed" and first.out_channels % BLOCK == 0:
+            self.backbone.stem.pad = nn.Sequential(self.backbone.stem.pad, depthwise_ones(first))
+        width = cfg.image_size // 4
+        for i, (stage, lateral) in enumerate(zip(cfg.stages, self.pyramid.lateral, strict=False)):
+            width //= 2 if stage.downsample else 1
             if isinstance(lateral, nn.Sequential):
-                lateral[1], lateral[2] = ungrouped(lateral[2], lateral[1], shuffle_first=True), nn.Identity()
-        templates = list(queries.templates)
+                self.pyramid.lateral[i] = fewer_convolutions(lateral, width**2)
+        branches = model.refiner.encoder.branches
+        templates = [
+            t / b.log_temperature.exp()[:, None, None, None] for t, b in zip(queries.templates, branches, strict=True)
+        ]
         for i, level in enumerate(self.pyramid.fuse):
             if i == 0 and (lowering == "dense" or templates[0].shape[-1] == 1):
                 continue  # at stride 4 four times the products cost more than the shuffle
-            level.pointwise = ungrouped(level.pointwise, level.shuffle, shuffle_first=False)
+            level.pointwise = pointwise(shuffled(pointwise_matrix(level.pointwise), level.shuffle))
             level.shuffle = nn.Identity()
             if i == 0:  # only the templates read the finest map
                 templates[0] = before_pointwise(templates[0], level.pointwise)
                 level.pointwise = nn.Identity()
         for i, template in enumerate(templates):
             self.register_buffer(f"template_{i}", template)
-        self.refiner.encoder.state = FusedStateEncoder(self.refiner.encoder.state)
-        branches = self.refiner.encoder.branches
-        self.refiner.encoder.branches = nn.ModuleList(FusedBranch(b, self.config.window) for b in branches)
-        self.refiner.encoder.context = FusedContext(self.refiner.encoder.context, queries.identity[0])
-        mixer = self.refiner.mixer
-        assert mixer.write_temperature is not None  # a model that was trained has one; only this class removes it
-        temperature = torch.exp2(mixer.write_temperature / 3)
-        mixer.write_logits.weight /= temperature[:, None]
-        mixer.write_logits.bias /= temperature
-        mixer.write_temperature = None
-        values, out = slice(2 * mixer.key, None), mixer.slot_attention
-        qkv = mixer.slot_qkv
-        qkv.weight[..., values] = qkv.weight[..., values] @ out.weight
-        qkv.bias[:, values] = (qkv.bias[:, None, values] @ out.weight)[:, 0] + out.bias
-        mixer.slot_attention = nn.Identity()
+        row = None if mask is None else mask[0]
+        branch = FusedBranch if lowering == "windowed" else FusedRowBranch
+        self.refiner = FusedRefiner(model.refiner, queries.identity[0], row, cfg, branch)
 
     @property
     def templates(self) -> tuple[Tensor, ...]:
@@ -203,14 +170,20 @@ class FusedQLOT(nn.Module):
         pyramid, context = self.pyramid(self.backbone(image - self.mean))
         return Features(correlate(pyramid, self.templates, self.lowering), context)
 
-    def refine(self, features: Features, state: State) -> Update:
-        """Run one refinement step on a normalised state."""
-        patches = look_up(features.levels, self.templates, state.position, self.config.window, self.lowering)
-        # Without the batch axis every linear layer is a plain matrix product, which engines run without reshapes.
-        mask = None if self.mask is None else self.mask[0]
-        single = State(*(x[0] for x in state))
-        update = self.refiner([p[0] for p in patches], self.identity[0], features.context[0], single, mask)
-        return Update(*(x[None] for x in update))
+    def refine(self, features: Features, landmarks: Tensor, hidden: Tensor) -> Update:
+        """Run one refinement step on landmarks (1, N, 7) and hidden (1, N, H) -> Update, all in pixels."""
+        patches = self._patches(features.levels, landmarks.squeeze(0)[:, :2])
+        return self.refiner(patches, features.context, landmarks, hidden)
+
+    def _patches(self, levels: tuple[Tensor, ...], position: Tensor) -> list[Tensor]:
+        """Shrunk correlations per level around positions (N, 2) px, in the form that the branches take."""
+        window, size = self.config.window, self.config.image_size
+        centred = position - (size - 1) / 2
+        if self.lowering == "dense":
+            seen = look_up(levels, self.templates, centred[None] * (2 / size), window, self.lowering)
+            return [soft_shrink(x[0]).flatten(1) for x in seen]
+        seen = soft_shrink(lookup_windowed(levels, self.templates, centred.T, window, size))
+        return [x.flatten(1, 2) for x in seen.split(self.config.correlation_heads)]
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ class WriteMixRead(nn.Module):
         self.heads, self.slots, self.key = heads, slots, key
         self.write_route = nn.Linear(wide, hidden)
         self.write_logits = nn.Linear(hidden, 2 * heads * slots)
-        self.write_temperature: nn.Parameter | None = nn.Parameter(torch.zeros(2 * heads * slots))
+        self.write_temperature = nn.Parameter(torch.zeros(2 * heads * slots))
         self.read_route = nn.Linear(read, hidden)
         self.read_logits = nn.Linear(hidden, heads * slots)
         self.value = nn.Linear(wide, wide)
@@ -46,9 +46,7 @@ class WriteMixRead(nn.Module):
 
     def write_weights(self, context: Tensor, mask: Tensor | None) -> Tensor:
         """(B, N, wide) -> (B, 2 * heads, slots, N); a masked landmark (B, N) gets zero, all masked gives all zero."""
-        logits = self.write_logits(F.silu(self.write_route(context)))
-        if self.write_temperature is not None:  # folded into the logits of a deployed network
-            logits = logits / torch.exp2(self.write_temperature / 3)
+        logits = self.write_logits(F.silu(self.write_route(context))) / torch.exp2(self.write_temperature / 3)
         logits = logits.transpose(-1, -2)
         if mask is None:
             weights = logits.softmax(-1)
@@ -71,7 +69,7 @@ class WriteMixRead(nn.Module):
         return sums @ projection + bias
 
     def forward(self, features: Tensor, context: Tensor, read: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Mix. The batch axis may be left out.
+        """Mix.
 
         Args:
             features: f (B, N, wide).

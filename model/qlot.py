@@ -27,7 +27,7 @@ class Features(NamedTuple):
     """A frame as the refiner sees it; the form of `levels` follows the lowering.
 
     dense: correlation maps (B, N, K_i, H', W').
-    windowed: feature rows (B, H * W, C), or maps (B, K_i, N, H, W) where R_i = 1.
+    windowed: feature rows (B, H * W, C), or maps (B, K_i * N, H, W) where R_i = 1.
     """
 
     levels: tuple[Tensor, ...]
@@ -55,7 +55,9 @@ def look_up(
         return [
             correlation.lookup_dense(m, position, t.shape[-1], window) for m, t in zip(levels, templates, strict=True)
         ]
-    return correlation.lookup_windowed(levels, templates, position, window)
+    seen = correlation.lookup_windowed(levels, templates, position.flatten(0, 1).T, window)
+    by_landmark = seen.unflatten(-1, position.shape[:2]).permute(3, 4, 0, 1, 2)
+    return list(by_landmark.split([t.shape[2] for t in templates], 2))
 
 
 def advance(state: State, update: Update, gate: Gate | None) -> State:

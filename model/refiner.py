@@ -111,10 +111,7 @@ class Refiner(nn.Module):
     def forward(
         self, patches: list[Tensor], identity: Tensor, context: Tensor, state: State, mask: Tensor | None = None
     ) -> Update:
-        """Patches [(B, N, K_i, 5, 5)], q (B, N, C), g (B, C), state, write mask (B, N) -> Update.
-
-        The deployed network leaves the batch axis out.
-        """
+        """Patches [(B, N, K_i, 5, 5)], q (B, N, C), g (B, C), state, write mask (B, N) -> Update."""
         f, c = self.encoder(patches, identity, context, state)
         h = self.hidden_norm(state.hidden)
         mixed = self.mixer(f, c, torch.cat([h, identity], -1), mask)

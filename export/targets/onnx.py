@@ -64,7 +64,9 @@ def trace(stage: Stage) -> ModelProto:
             )
         except torch.onnx.errors.OnnxExporterError as e:
             raise TargetError(f"the ONNX exporter failed on the {stage.name}: {e}") from e
-    return onnx.shape_inference.infer_shapes(program.model_proto, data_prop=True)
+    model = onnx.shape_inference.infer_shapes(program.model_proto, data_prop=True)
+    gather_elements(model)
+    return model
 
 
 def module_paths(model: ModelProto) -> dict[str, str]:
@@ -95,6 +97,30 @@ def count_macs(model: ModelProto) -> int:
             transposed = any(a.name == "transA" and a.i for a in node.attribute)
             total += math.prod(shapes[node.output[0]]) * shapes[node.input[0]][0 if transposed else -1]
     return total
+
+
+def gather_elements(model: ModelProto) -> None:
+    """Turn each Gather of single values by a flat index into a GatherElements by int32, which is the same.
+
+    ONNX Runtime copies a slice of one value in 10 ns, and an element in 2 ns. The tracer makes an index int64 and flat
+    once more; both steps go.
+    """
+    graph = model.graph
+    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in (*graph.value_info, *graph.input)}
+    readers = Counter(name for node in graph.node for name in node.input)
+    makers = {output: node for node in graph.node for output in node.output}
+
+    def is_superfluous(name: str) -> bool:
+        maker = makers.get(name)
+        flat = maker is not None and maker.op_type in ("Cast", "Reshape") and ranks[maker.input[0]] == 1
+        return flat and readers[name] == 1
+
+    for node in [n for n in graph.node if n.op_type == "Gather" and [ranks.get(i) for i in n.input] == [1, 1]]:
+        node.op_type = "GatherElements"
+        while is_superfluous(node.input[1]):
+            step = makers[node.input[1]]
+            node.input[1] = step.input[0]
+            graph.node.remove(step)
 
 
 def _strip(model: ModelProto) -> None:

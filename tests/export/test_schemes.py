@@ -60,7 +60,7 @@ def test_the_groups_name_modules_of_the_real_network(lowering: str) -> None:
     linears = [n for n, m in module.named_modules() if isinstance(m, nn.Linear) and "refiner." in n]
     named = {n.removeprefix("model.refiner.") for n in linears}
     assert {n for n in named if plan.quantised(f"model.refiner.{n}") == "int8"} == HIDDEN_LINEARS
-    for kept in ("delta", "covariance", "gates", "mixer.write_logits", "mixer.read_logits", "encoder.film"):
+    for kept in ("heads", "delta", "covariance", "gates", "mixer.read_logits", "encoder.film"):
         assert kept in named
         assert plan.quantised(f"model.refiner.{kept}") == "float32"
     assert plan.quantised("") == plan.quantised("model") == "float32"

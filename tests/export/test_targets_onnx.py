@@ -7,19 +7,20 @@ import dataclasses
 import functools
 import math
 import re
+from collections import Counter
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 from qlot.export.errors import TargetError
 from qlot.export.schemes import PLANS
 from qlot.export.stages import make_stages
-from qlot.export.targets.onnx import OPSET, convert, module_paths, trace
+from qlot.export.targets.onnx import OPSET, convert, gather_elements, module_paths, trace
 from qlot.export.targets.onnx_int8 import quantise
 from qlot.model.backbone import LearnableAffine
 from qlot.model.fuse import fuse
@@ -87,13 +88,42 @@ def test_converting_twice_gives_the_same_bytes() -> None:
 def test_no_index_is_computed_in_floats_beyond_a_floor(lowering: Lowering, name: str) -> None:
     model = onnx.shape_inference.infer_shapes(load(lowering, name), data_prop=True)
     ops = {n.op_type for n in model.graph.node}
-    assert not ops & {"GridSample", "GatherND", "GatherElements", "ScatterND", "ScatterElements", "NonZero"}
-    gathers = [n for n in model.graph.node if n.op_type == "Gather"]
+    assert not ops & {"GridSample", "GatherND", "ScatterND", "ScatterElements", "NonZero"}
+    gathers = [n for n in model.graph.node if n.op_type in ("Gather", "GatherElements")]
     computed = [n for n in gathers if not _constant(model, n.input[1])]
-    levels = small.SMALL.levels * small.stage(lowering, name).iterations
-    assert len(computed) == (levels if lowering == "windowed" else 0)
+    kinds = Counter(n.op_type for n in computed)
+    steps = small.stage(lowering, name).iterations
+    wanted = {"Gather": steps, "GatherElements": steps * small.SMALL.levels}  # feature pixels; values of every level
+    assert kinds == (wanted if lowering == "windowed" else {})
     for gather in computed:
         assert _floors_behind(model, gather.input[1]) == 1
+
+
+def test_values_are_gathered_as_elements() -> None:
+    """The tracer's scalar Gather and the GatherElements that replaces it are the same function."""
+    index = np.array([3, 0, 3, 5], np.int32)
+    nodes = [
+        helper.make_node("Reshape", ["index", "flat"], ["again"]),
+        helper.make_node("Cast", ["again"], ["long"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["values", "long"], ["picked"]),
+        helper.make_node("Gather", ["rows", "index"], ["picked_rows"]),
+    ]
+    single, integer = TensorProto.FLOAT, TensorProto.INT32
+    inputs = [("values", single, [6]), ("rows", single, [6, 2]), ("index", integer, [4])]
+    outputs = [("picked", single, [4]), ("picked_rows", single, [4, 2])]
+    infos = [[helper.make_tensor_value_info(*v) for v in group] for group in (inputs, outputs)]
+    flat = numpy_helper.from_array(np.array([-1]), "flat")
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", *infos, [flat]), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10
+    )
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    values = np.arange(6, dtype=np.float32)
+    feeds = {"values": values, "rows": np.stack([values, -values], 1), "index": index}
+    gather_elements(model)
+    assert [(n.op_type, n.input[1]) for n in model.graph.node] == [("GatherElements", "index"), ("Gather", "index")]
+    found = ort.InferenceSession(model.SerializeToString()).run(None, feeds)
+    np.testing.assert_array_equal(found[0], values[index])
+    np.testing.assert_array_equal(found[1], feeds["rows"][index])
 
 
 def _constant(model: ModelProto, name: str) -> bool:
@@ -110,7 +140,7 @@ def _floors_behind(model: ModelProto, index: str) -> int:
         name = integer.pop()
         if name in constants:
             assert constants[name].dtype.kind == "i"
-        elif makers[name].op_type == "Cast":
+        elif makers[name].op_type == "Cast" and types[makers[name].input[0]] not in INTEGERS:
             whole.append(makers[name].input[0])
         else:
             assert types[name] in INTEGERS, f"{name} is computed in floats"
@@ -131,7 +161,8 @@ def test_macs_are_what_the_modules_do() -> None:
     stage = small.stage("windowed", "extractor")
     shapes = {t.name: t.shape for t in stage.outputs}
     # A map's products: every value sums over the channels of its head.
-    counted = sum(math.prod(s) * small.SMALL.channels // s[1] for n, s in shapes.items() if n.startswith("map_"))
+    landmarks, channels = len(small.layout()), small.SMALL.channels
+    counted = sum(math.prod(s) * channels * landmarks // s[1] for n, s in shapes.items() if n.startswith("map_"))
     assert counted
 
     def count(module: nn.Module, _: object, output: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import math
@@ -27,7 +26,7 @@ from ai_edge_litert.tools import flatbuffer_utils  # noqa: E402
 
 from qlot.export.targets import tflite  # noqa: E402
 from qlot.export.targets.tflite_graph import module_path, operators, scopes  # noqa: E402
-from qlot.export.targets.tflite_modules import ExpandedBranch, MaskedMixer, NamedStage, suited  # noqa: E402
+from qlot.export.targets.tflite_modules import NamedStage  # noqa: E402
 from qlot.export.targets.tflite_quantise import check_names  # noqa: E402
 from qlot.runtime.sessions.tflite import Delegation, TFLiteSession  # noqa: E402
 
@@ -205,34 +204,6 @@ def test_lost_names_are_refused(name: str) -> None:
     check_names(found, stage, plan_for("tflite", "fp32"), {})  # nothing is asked for by name
     with pytest.raises(TargetError, match=f"the converted {name} does not name the operators of: model"):
         check_names(found, stage, plan_for("tflite", "w8"), {})
-
-
-def test_suiting_the_modules_changes_no_number() -> None:
-    stage = small.stage("dense", "refiner")
-    feeds, module = small.feeds_of(stage), suited(stage.module)
-    found = small.run_torch(dataclasses.replace(stage, module=module), feeds)
-    for key, value in small.run_torch(stage, feeds).items():
-        np.testing.assert_allclose(found[key], value, atol=2e-5, rtol=1e-5, err_msg=key)
-    paths = [[n for n, _ in m.named_modules()] for m in (stage.module, module)]
-    assert sorted(paths[0]) == sorted(paths[1])
-    kinds = [{type(m) for m in x.modules()} & {ExpandedBranch, MaskedMixer} for x in (stage.module, module)]
-    assert kinds == [set(), {ExpandedBranch, MaskedMixer}]
-
-
-@pytest.mark.parametrize("masked", [(), (0,), (1, 4, 6), tuple(range(8))])
-def test_a_mask_in_constants_is_the_mask(masked: tuple[int, ...]) -> None:
-    stage = small.stage("dense", "refiner")
-    mixer = copy.deepcopy(stage.module.model.refiner.mixer)
-    mask = torch.zeros(8, dtype=torch.bool)
-    mask[list(masked)] = True
-    random = torch.Generator().manual_seed(1)
-    widths = (mixer.value.in_features, mixer.write_route.in_features, mixer.read_value.in_features)
-    features, context, read = (torch.randn(8, width, generator=random) for width in widths)
-    with torch.no_grad():
-        wanted, free = (mixer(features, context, read, m) for m in (mask, None))
-        found = MaskedMixer(copy.deepcopy(mixer), mask)(features, context, read, mask)
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-    assert (masked == ()) == torch.equal(wanted, free)
 
 
 class Broken(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qlot.model.correlation import block_diagonal, correlation_map, lookup_dense, lookup_windowed, windowed_level
+from qlot.model.qlot import look_up
 
 WINDOW = 5
 
@@ -34,7 +35,7 @@ def oracle(features: Tensor, template: Tensor, position: Tensor, window: int) ->
 
 def both(features: Tensor, template: Tensor, position: Tensor, window: int = WINDOW) -> tuple[Tensor, Tensor]:
     dense = lookup_dense(correlation_map(features, template), position, template.shape[-1], window)
-    return dense, lookup_windowed([windowed_level(features, template)], [template], position, window)[0]
+    return dense, look_up((windowed_level(features, template),), (template,), position, window, "windowed")[0]
 
 
 def random_case(seed: int, width: int, kernel: int, heads: int, batch: int, n: int) -> tuple[Tensor, Tensor]:
@@ -89,8 +90,8 @@ def test_levels_are_looked_up_independently() -> None:
     ]
     position = torch.linspace(-1.2, 1.2, 12, dtype=torch.float64).reshape(2, 3, 2)
     levels = [windowed_level(f, t) for f, t in cases]
-    assert [x.ndim for x in levels] == [3, 5]  # feature pixels and a map
-    together = lookup_windowed(levels, [t for _, t in cases], position, WINDOW)
+    assert [x.ndim for x in levels] == [3, 4]  # feature pixels and a map
+    together = look_up(tuple(levels), tuple(t for _, t in cases), position, WINDOW, "windowed")
     for found, (features, template) in zip(together, cases, strict=True):
         torch.testing.assert_close(found, oracle(features, template, position, WINDOW), atol=1e-10, rtol=0)
 
@@ -105,8 +106,18 @@ def test_the_last_axis_is_x() -> None:
 def test_far_outside_is_the_border() -> None:
     features, template = random_case(2, 9, 1, 1, 1, 1)
     corner = correlation_map(features, template)[0, 0, 0, -1, 0]
-    for found in both(features, template, torch.tensor([[[-1e6, 1e6]]], dtype=torch.float64)):
+    for found in both(features, template, torch.tensor([[[-1e30, math.inf]]], dtype=torch.float64)):
         torch.testing.assert_close(found, corner.expand_as(found), atol=1e-10, rtol=0)
+
+
+def test_points_may_come_in_pixels_from_the_centre() -> None:
+    features, template = random_case(5, 12, 1, 2, 2, 3)
+    position = torch.linspace(-1.3, 1.3, 12, dtype=torch.float64).reshape(2, 3, 2)
+    level, points = windowed_level(features, template), position.flatten(0, 1).T
+    normalised = lookup_windowed([level], [template], points, WINDOW)
+    assert normalised.shape == (2, WINDOW, WINDOW, 6)
+    pixels = lookup_windowed([level], [template], points * 56, WINDOW, size=112)
+    torch.testing.assert_close(pixels, normalised, atol=1e-10, rtol=0)
 
 
 def test_a_wrong_position_scale_would_be_seen() -> None:
@@ -117,10 +128,10 @@ def test_a_wrong_position_scale_would_be_seen() -> None:
     assert (wrong - oracle(features, template, position, WINDOW)).abs().max() > 0.1
 
 
-def test_block_diagonal_columns_are_head_minor() -> None:
+def test_block_diagonal() -> None:
     blocks = torch.randn(2, 3, 4, 5)
     x = torch.randn(2, 3, 4)
-    wanted = torch.einsum("bki,bkij->bjk", x, blocks).flatten(1)
+    wanted = torch.einsum("bki,bkij->bkj", x, blocks).flatten(1)
     found = (x.flatten(1)[:, None] @ block_diagonal(blocks))[:, 0]
     torch.testing.assert_close(found, wanted)
     assert math.prod(block_diagonal(blocks).shape) == 2 * 12 * 15

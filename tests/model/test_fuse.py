@@ -7,11 +7,23 @@ import torch
 from torch import Tensor, nn
 
 from qlot.model.backbone import ConvNormAct, LearnableAffine
-from qlot.model.fuse import ConvClamp, FusedQLOT, fuse, ungrouped
-from qlot.model.layers import ChannelShuffle
+from qlot.model.config import PRESETS
+from qlot.model.fuse import (
+    ConvClamp,
+    FusedQLOT,
+    depthwise_ones,
+    fewer_convolutions,
+    fuse,
+    pointwise,
+    pointwise_matrix,
+    shuffled,
+)
+from qlot.model.fuse_refiner import by_head, chained, headed
+from qlot.model.layers import ChannelShuffle, HeadedLinear
 from qlot.model.layout import load_layout
 from qlot.model.qlot import QLOT, Lowering, run
-from qlot.model.state import cold_start, to_pixels
+from qlot.model.refiner import Update
+from qlot.model.state import State, cold_start, from_pixels, to_pixels
 from tests.conformance import networks
 
 SIZE = 96
@@ -34,14 +46,21 @@ def perturbed(lowering: Lowering) -> QLOT:
 
 def track(model: QLOT | FusedQLOT, mask: Tensor | None = None) -> Tensor:
     """Three steps from a cold start: (3, N, 7 + hidden) in pixels."""
-    points = POINTS[None].to(next(model.parameters()).dtype)
-    image = networks.test_image().to(points)
+    points, size = POINTS[None].to(next(model.parameters()).dtype), model.config.image_size
+    image = networks.test_image(size).to(points)
     if isinstance(model, FusedQLOT):
         features = model.extract(image)
-        states = run(lambda s: model.refine(features, s), cold_start(points, 128), 3, None)
+
+        def refine(state: State) -> Update:
+            update = model.refine(features, to_pixels(state, size), state.hidden)
+            found = torch.cat([update.delta, update.covariance, update.delta], -1)
+            normalised = from_pixels(found, update.hidden, size)
+            return Update(normalised.delta, normalised.covariance, normalised.hidden)
+
+        states = run(refine, cold_start(points, model.config.hidden_width), 3, None)
     else:
         states = model(image, points, iterations=3, mask=None if mask is None else mask[None])
-    return torch.cat([torch.cat([to_pixels(s, SIZE), s.hidden], -1) for s in states])
+    return torch.cat([torch.cat([to_pixels(s, size), s.hidden], -1) for s in states])
 
 
 @torch.no_grad()
@@ -56,6 +75,19 @@ def test_fused_is_the_same_function(lowering: Lowering, mask: Tensor | None) -> 
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("lowering", ["dense", "windowed"])
+def test_so_is_a_network_without_gathered_levels(lowering: Lowering) -> None:
+    torch.manual_seed(0)
+    model = QLOT(PRESETS["nano"], lowering).double().eval()
+    for name, value in model.named_parameters():
+        if not name.startswith("encoding"):
+            nn.init.normal_(value, value.mean().item(), max(0.1, value.std().item()) if value.numel() > 1 else 0.1)
+    wanted = track(model)
+    assert (wanted[..., :2] - track(model)[0, :, :2]).abs().max() > 0.5  # it moves
+    torch.testing.assert_close(track(fuse(model, POINTS, lowering=lowering)), wanted, atol=1e-6, rtol=1e-9)
+
+
+@torch.no_grad()
 def test_the_comparison_sees_what_could_go_wrong() -> None:
     model = perturbed("windowed")
     wanted = track(model, MASK)
@@ -66,6 +98,9 @@ def test_the_comparison_sees_what_could_go_wrong() -> None:
     fused = fuse(model, POINTS, mask=MASK)
     fused.mean.zero_()
     assert (track(fused) - wanted).abs().max() > 0.02
+    fused = fuse(model, POINTS, mask=MASK)
+    fused.refiner.mixer.slot_qkv.bias.zero_()
+    assert (track(fused) - wanted).abs().max() > 1e-4  # a small part of a small path, a hundred times the tolerance
 
 
 def test_the_model_is_left_alone() -> None:
@@ -89,7 +124,6 @@ def test_batch_statistics_play_no_part() -> None:
 def test_nothing_is_left_to_fold() -> None:
     fused = fuse(perturbed("windowed"), POINTS)
     assert not [m for m in fused.modules() if isinstance(m, (nn.BatchNorm2d, LearnableAffine, ConvNormAct))]
-    assert fused.refiner.mixer.write_temperature is None
     assert not any(p.requires_grad for p in fused.parameters())
 
 
@@ -108,10 +142,34 @@ def test_a_clamp_replaces_relu_and_affine(scale: float, bias: float, stride: int
     torch.testing.assert_close(ConvClamp(block)(x), block(x), atol=1e-7, rtol=0)  # the bound is kept in float32
 
 
-@pytest.mark.parametrize("first", [True, False])
-def test_a_grouped_convolution_and_its_shuffle_are_one_full_convolution(first: bool) -> None:
+@torch.no_grad()
+@pytest.mark.parametrize(("pixels", "convolutions"), [(9, 1), (10**6, 2)])
+def test_a_lateral_projection_needs_no_shuffle(pixels: int, convolutions: int) -> None:
+    first, second = (nn.Conv2d(*w, 1, groups=4, bias=False).double() for w in ((80, 24), (24, 16)))
+    shuffle, x = ChannelShuffle(4), torch.randn(2, 80, 3, 3, dtype=torch.float64)
+    fused = fewer_convolutions(nn.Sequential(first, shuffle, second), pixels)
+    assert len([m for m in fused.modules() if isinstance(m, nn.Conv2d)]) == convolutions
+    torch.testing.assert_close(fused(x), second(shuffle(first(x))))
+    assert (fused(x) - second(first(x))).abs().max() > 0.1  # no shuffle
+
+
+@torch.no_grad()
+def test_a_shuffle_goes_into_the_convolution_before_it() -> None:
     conv, shuffle = nn.Conv2d(24, 16, 1, groups=4, bias=False).double(), ChannelShuffle(4)
     x = torch.randn(2, 24, 3, 3, dtype=torch.float64)
-    with torch.no_grad():
-        wanted = conv(shuffle(x)) if first else shuffle(conv(x))
-        torch.testing.assert_close(ungrouped(conv, shuffle, shuffle_first=first)(x), wanted)
+    torch.testing.assert_close(pointwise(shuffled(pointwise_matrix(conv), shuffle))(x), shuffle(conv(x)))
+
+
+@torch.no_grad()
+def test_a_convolution_by_one_changes_nothing() -> None:
+    x = torch.randn(2, 16, 5, 5)
+    assert torch.equal(depthwise_ones(nn.Conv2d(3, 16, 3))(x), x)
+
+
+@torch.no_grad()
+def test_two_headed_layers_are_one() -> None:
+    value, slots = nn.Linear(6, 8).double(), HeadedLinear(2, 4, 5).double()
+    nn.init.normal_(slots.bias)
+    x = torch.randn(3, 6, dtype=torch.float64)
+    wanted = slots(value(x).unflatten(-1, (2, 4)).transpose(0, 1))
+    torch.testing.assert_close(headed(*chained(by_head(value, 2), slots))(x), wanted)
