@@ -12,7 +12,7 @@ from qlot.training.unroll import Weights
 
 def plan(recipe: Recipe, step: int) -> tuple[list[int], Weights]:
     """Draw a step's iterations per frame, and set its loss weights: the same on every process."""
-    rng = np.random.default_rng([recipe.seed, step, 0])
+    rng = np.random.default_rng([recipe.seed, step, 0, 0, 1])  # a stream of its own: trailing zeros do not make one
     chances = [recipe.first_iterations] + [recipe.next_iterations] * (recipe.frames - 1)
     iterations = [1 + int(rng.choice(len(c), p=np.array(c) / sum(c))) for c in chances]
     done, w = step / recipe.steps, recipe.weights
