@@ -1,9 +1,9 @@
-"""The table of target x scheme: which modules are stored and computed how, and what is refused.
+"""The table of target x scheme: which modules are stored and computed how.
 
-A scheme means the same arithmetic on every target, or it is refused there. Modules fall into groups by their path in
-the fused network; whatever no group names stays float32: coordinates, tent weights, correlation, position update,
-the state's encoding and the layer that reads it, output heads, softmaxes and their logits, norms, gates, slots, and
-all inputs and outputs.
+A scheme means the same arithmetic on every target; where an engine has another, the bundle's rules say which. Modules
+fall into groups by their path in the fused network; whatever no group names stays float32: coordinates, tent weights,
+correlation, position update, the state's encoding and the layer that reads it, output heads, softmaxes and their
+logits, norms, gates, slots, and all inputs and outputs.
 """
 
 from __future__ import annotations
@@ -99,8 +99,16 @@ PLANS: dict[Scheme, SchemePlan] = {
     ),
 }
 
+_HALF_STORED = {
+    "kept float": "everything else: float32 arithmetic, weights of 1,024 values or more stored as float16; all inputs "
+    "and outputs float32"
+}
+
 # Where an engine has no such arithmetic as the table's, what it does instead stands in the bundle's rules.
 _ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
+    ("onnx", "fp16"): _HALF_STORED,
+    ("onnx", "w8"): _HALF_STORED,
+    ("onnx", "w8a8"): _HALF_STORED,
     ("tflite", "fp16"): {
         "extractor convolutions": "float16 weights, unpacked at load: float32 arithmetic unless the app forces float16",
         "refiner hidden linears": "float16 weights, unpacked at load: float32 arithmetic unless the app forces float16",
@@ -110,27 +118,27 @@ _ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
         "refiner hidden linears": "int8 weights per output channel, int8 inputs and outputs per tensor, int32 sums, "
         "static",
     },
+    ("coreml", "fp16"): {
+        "extractor convolutions": "float16 weights and activations, like all that lies between them",
+    },
+    ("coreml", "w8a8"): {
+        "extractor convolutions": "int8 weights per output channel, int8 inputs and outputs per tensor, symmetric, "
+        "static; float16 between; products of int8 where the hardware has them, else of the same values in float16",
+        "refiner hidden linears": "int8 weights per output channel, int8 inputs and outputs per tensor, symmetric, "
+        "static; products of int8 where the hardware has them, else of the same values in float16",
+    },
 }
 
 ALIASES: dict[str, Scheme] = {"fp16": "fp16", "int8": "w8a8"}
-
-# What a target cannot do, with the reason and the nearest valid choice; all else in PLANS is valid.
-REFUSED: dict[tuple[Target, Scheme], str] = {
-    ("onnx", "w8"): "weight-only int8 is not built for onnx yet; --int8 (w8a8) is smaller in memory traffic, "
-    "--fp16 is exact to 0.15 px",
-}
 
 
 def plan_for(target: Target, scheme: str) -> SchemePlan:
     """Look up the plan of a scheme on a target.
 
     Raises:
-        SchemeError: unknown or refused, with the reason and the choices.
+        SchemeError: unknown, with the choices.
     """
     name = ALIASES.get(scheme, scheme)
-    reason = next((r for pair, r in REFUSED.items() if pair == (target, name)), None)
-    if reason:
-        raise SchemeError(f"scheme {name} is refused on {target}: {reason}")
     if name not in PLANS:
         raise SchemeError(f"unknown scheme {scheme!r}; there are: {', '.join(PLANS)}")
     plan = PLANS[name]

@@ -20,6 +20,7 @@ from qlot.export.schemes import SchemePlan
 from qlot.export.stages import Stage
 from qlot.export.targets import Feeds, Graph
 from qlot.export.targets.onnx_int8 import quantise
+from qlot.export.targets.onnx_storage import store
 
 DEFAULT_LOWERING = "windowed"  # engines for ONNX run on CPUs: an integer gather is cheap, a correlation map is not
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
@@ -35,10 +36,12 @@ def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
     """
     model = trace(to_half(stage, plan) if is_half(plan) else stage)
     macs = count_macs(model)
+    paths = module_paths(model)
     if plan.calibrated:
         if not calibration:
             raise TargetError(f"scheme {plan.name} needs calibration inputs for the {stage.name}")
-        model = quantise(model, plan, module_paths(model), calibration)
+        model = quantise(model, plan, paths, calibration)
+    store(model, plan, paths)
     _strip(model)
     onnx.checker.check_model(model)
     opsets = {o.domain: o.version for o in model.opset_import}

@@ -68,7 +68,6 @@ def test_a_bundle_without_golden_says_so_and_cannot_be_verified(tmp_path: Path) 
     ("changes", "error", "message"),
     [
         ({"scheme": "fp8"}, SchemeError, "unknown scheme 'fp8'; there are: fp32"),
-        ({"scheme": "w8"}, SchemeError, "refused on onnx"),
         ({"target": "coreml"}, TargetError, "not part of this version"),
         ({"target": "tensorrt"}, QlotError, "unknown target|unknown scheme"),
         ({"layout": "wflw99"}, ExportError, "wflw98"),
