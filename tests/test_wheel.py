@@ -30,7 +30,9 @@ REQUIRED = (
     "qlot/runtime/sessions/onnx.py",
     "qlot/runtime/tracker.py",
     "qlot/training/jitter/protocol.json",
+    "qlot/training/recipes/nano-tracking.toml",
     "qlot/training/recipes/nano.toml",
+    "qlot/training/recipes/study.toml",
 )
 
 
