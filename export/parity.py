@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qlot.export.clips import Clip, to_uint8
 from qlot.export.errors import ExportError
+from qlot.export.schemes import SchemePlan
+from qlot.metrics import second_difference
 from qlot.model.stages import TorchStages
 from qlot.runtime.bundle import Bundle
-from qlot.runtime.crop import sample_crop
+from qlot.runtime.crop import sample_crop, to_frame
+from qlot.runtime.errors import ParityError
 from qlot.runtime.golden import GoldenSequence
-from qlot.runtime.manifest import ParitySpec, ToleranceSpec, TrackerSpec
+from qlot.runtime.manifest import ParitySpec, TrackerSpec
 from qlot.runtime.replay import ReplayReport, compare, run_frames
 from qlot.runtime.result import CropBox, Status
 from qlot.runtime.stages import BundleStages
@@ -58,12 +63,46 @@ def first_frames(sequence: GoldenSequence, count: int) -> GoldenSequence:
     )
 
 
-def measure(bundle: Bundle, reference: GoldenSequence, tolerance: ToleranceSpec) -> ReplayReport:
-    """Run a bundle free over the frames of a PyTorch sequence."""
+@dataclass(frozen=True, eq=False)
+class ParityReport(ReplayReport):
+    """A replay, and what the bundle does to the steadiness of a track.
+
+    Attributes:
+        flicker: RMS second difference of the frames' results in the picture, over PyTorch's, minus 1.
+        flicker_allowed: largest change that passes, up or down: a frozen landmark is no better than a trembling one.
+    """
+
+    flicker: float
+    flicker_allowed: float
+
+    def check(self) -> None:
+        """Raise ParityError unless the replay passed and the track is as steady as PyTorch's."""
+        super().check()
+        if not abs(self.flicker) <= self.flicker_allowed:
+            raise ParityError(
+                f"flicker changes by {self.flicker:+.1%} against PyTorch, {self.flicker_allowed:.0%} are allowed "
+                f"({self.engine})."
+            )
+
+
+def measure(bundle: Bundle, reference: GoldenSequence, plan: SchemePlan) -> ParityReport:
+    """Run a bundle free over the frames of a PyTorch sequence of at least three frames."""
     stages = BundleStages(bundle)
-    layout = bundle.manifest.layout
-    states = run_frames(stages, reference, np.array(layout.points))
-    return compare(states, reference, layout.names, tolerance, stages.engine)
+    layout, size = bundle.manifest.layout, bundle.manifest.preprocessing.size
+    frames = list(run_frames(stages, reference, np.array(layout.points)))
+    replayed = compare(iter(frames), reference, layout.names, plan.tolerance_at(size), stages.engine)
+    found = [states[-1].landmarks[0] for states in frames]
+    wanted = [states[steps - 1] for states, steps in zip(reference.landmarks, reference.steps, strict=True)]
+    change = _flicker(found, reference, size) / _flicker(wanted, reference, size) - 1
+    values = {f.name: getattr(replayed, f.name) for f in fields(replayed)}
+    return ParityReport(**values, flicker=change, flicker_allowed=plan.flicker)
+
+
+def _flicker(landmarks: Sequence[NDArray[np.float32]], reference: GoldenSequence, size: int) -> float:
+    """RMS second difference of a track (T, N, 7) in pixels of the picture, where crops do not move it."""
+    boxes = [CropBox(*map(float, row)) for row in reference.boxes]
+    track = [to_frame(x[:, :2], box, size) for x, box in zip(landmarks, boxes, strict=True)]
+    return second_difference(np.array(track), 1.0)
 
 
 def parity_spec(report: ReplayReport, reference: TorchStages, clip: Clip) -> ParitySpec:

@@ -16,7 +16,15 @@ from qlot.export.calibration import record
 from qlot.export.clips import Clip, calibration_clip, parity_clip
 from qlot.export.contract import tracker_spec
 from qlot.export.errors import ExportError
-from qlot.export.parity import GOLDEN_LENGTH, PARITY_LENGTH, first_frames, measure, parity_spec, record_reference
+from qlot.export.parity import (
+    GOLDEN_LENGTH,
+    PARITY_LENGTH,
+    ParityReport,
+    first_frames,
+    measure,
+    parity_spec,
+    record_reference,
+)
 from qlot.export.schemes import SchemePlan, plan_for
 from qlot.export.stages import Stage, make_stages
 from qlot.export.targets import Converter, Graph, load_target
@@ -39,7 +47,7 @@ from qlot.runtime.manifest import (
     Target,
     TrackerSpec,
 )
-from qlot.runtime.replay import ReplayReport, replay
+from qlot.runtime.replay import replay
 
 Progress = Callable[[str], None]
 
@@ -49,7 +57,7 @@ class ExportRequest:
     """What a user asked for.
 
     Attributes:
-        target: onnx or tflite; later coreml.
+        target: onnx, tflite or coreml.
         scheme: a scheme or an alias, as typed.
         checkpoint: a file, or the name of shipped weights.
         layout: a shipped layout, or a JSON file.
@@ -78,7 +86,7 @@ class ExportResult:
     """A written bundle, and how it did on the parity frames."""
 
     bundle: Bundle
-    report: ReplayReport
+    report: ParityReport
     calibration: CalibrationSpec | None
 
 
@@ -124,7 +132,7 @@ class _Build:
     clip: Clip | None  # for calibration
     progress: Progress
 
-    def write(self, folder: Path) -> ReplayReport:
+    def write(self, folder: Path) -> ParityReport:
         """Write a verified bundle into a folder and return how it did on the parity frames."""
         reference, held_back = TorchStages(self.model, self.layout), parity_clip()
         metadata = checkpoint_metadata(self.path)
@@ -163,7 +171,7 @@ class _Build:
         )
         writer.write_manifest(folder, manifest)
         self.progress("verifying the written bundle")
-        report = measure(Bundle.open(folder), expected, tolerance)
+        report = measure(Bundle.open(folder), expected, self.plan)
         report.check()
         parity = parity_spec(report, reference, held_back)
         writer.write_manifest(folder, manifest.model_copy(update={"parity": parity}))

@@ -40,6 +40,7 @@ class SchemePlan:
     rules: dict[str, str]  # for people and the manifest
     tolerance: ToleranceSpec
     calibrated: bool = False
+    flicker: float = 0.03  # largest relative change of a track's flicker
 
     def tolerance_at(self, size: int) -> ToleranceSpec:
         """Return the tolerance for an input of `size` pixels.
@@ -96,6 +97,7 @@ PLANS: dict[Scheme, SchemePlan] = {
         },
         tolerance=ToleranceSpec(px=1.5, log_sigma=1.0),
         calibrated=True,
+        flicker=0.1,
     ),
 }
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from qlot.export.clips import parity_clip
 from qlot.export.errors import ExportError
-from qlot.export.parity import PARITY_LENGTH, measure, record_reference
+from qlot.export.parity import PARITY_LENGTH, ParityReport, measure, record_reference
 from qlot.export.pipeline import load_model, resolve_checkpoint
 from qlot.export.schemes import PLANS
 from qlot.model.checkpoint import file_sha256
@@ -14,10 +14,9 @@ from qlot.model.layout import Layout
 from qlot.model.stages import TorchStages
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.manifest import LayoutSpec
-from qlot.runtime.replay import ReplayReport
 
 
-def verify_against_torch(bundle: Bundle, checkpoint: str | None = None) -> ReplayReport:
+def verify_against_torch(bundle: Bundle, checkpoint: str | None = None) -> ParityReport:
     """Run a bundle free over the parity frames of the sample clip, beside its checkpoint in float32 PyTorch.
 
     Args:
@@ -37,7 +36,7 @@ def verify_against_torch(bundle: Bundle, checkpoint: str | None = None) -> Repla
         )
     reference = TorchStages(load_model(path), _layout(manifest.layout))
     expected = record_reference(reference, manifest, parity_clip(), PARITY_LENGTH)
-    return measure(bundle, expected, PLANS[manifest.scheme.name].tolerance_at(manifest.preprocessing.size))
+    return measure(bundle, expected, PLANS[manifest.scheme.name])
 
 
 def _layout(spec: LayoutSpec) -> Layout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from onnx import ModelProto, helper, numpy_helper
 from qlot.export.clips import parity_clip
 from qlot.export.errors import ExportError
 from qlot.export.parity import first_frames, measure, parity_spec, record_reference
+from qlot.export.schemes import PLANS
 from qlot.export.targets import Graph
 from qlot.model.layout import load_layout
 from qlot.model.stages import TorchStages
@@ -21,7 +23,6 @@ from qlot.model.weights import load_default
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.errors import ParityError, SessionError
 from qlot.runtime.golden import GoldenSequence
-from qlot.runtime.manifest import ToleranceSpec
 from qlot.runtime.recurrence import Gate, steps
 from qlot.runtime.replay import compare, replay, run_frames
 from qlot.runtime.stages import BundleStages
@@ -29,7 +30,8 @@ from qlot.runtime.state import State, cold_start
 from tests.export import small
 from tests.export.test_calibration import trained
 
-TOLERANCE = ToleranceSpec(px=0.02, log_sigma=0.002)
+FP32 = PLANS["fp32"]
+TOLERANCE = FP32.tolerance
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_a_good_bundle_passes_far_below_its_tolerance(bundle: Bundle, reference: GoldenSequence) -> None:
-    report = measure(bundle, reference, TOLERANCE)
+    report = measure(bundle, reference, FP32)
     report.check()
     assert report.max_px < TOLERANCE.px / 20
     assert report.sigma < 1e-4
@@ -63,8 +65,23 @@ def test_a_good_bundle_passes_far_below_its_tolerance(bundle: Bundle, reference:
     replay(bundle).check()
 
 
+def test_flicker_is_that_of_the_frames_results_and_is_held(bundle: Bundle, reference: GoldenSequence) -> None:
+    good = measure(bundle, reference, FP32)
+    assert abs(good.flicker) < 1e-3
+    trembling = reference.landmarks.copy()
+    last = (np.arange(len(trembling)), reference.steps - 1)
+    trembling[last] += np.where(np.arange(len(trembling)) % 2, 3, -3)[:, None, None]
+    found = measure(bundle, dataclasses.replace(reference, landmarks=trembling), FP32)
+    assert found.flicker < -0.05
+    for change in (-0.031, 0.031):
+        with pytest.raises(
+            ParityError, match=re.escape(f"flicker changes by {change:+.1%} against PyTorch, 3% are allowed")
+        ):
+            dataclasses.replace(good, flicker=change).check()
+
+
 def test_what_the_manifest_says_of_it(bundle: Bundle, reference: GoldenSequence) -> None:
-    report = measure(bundle, reference, TOLERANCE)
+    report = measure(bundle, reference, FP32)
     torch_stages = TorchStages(small.network(), small.layout())
     spec = parity_spec(report, torch_stages, parity_clip())
     assert (spec.frames, spec.clip, spec.tolerance) == (4, "builtin", TOLERANCE)
@@ -140,7 +157,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_refiner_fails(name: str, reference: GoldenSequence, tmp_path: Path) -> None:
     bundle = Bundle.open(small.write_bundle(tmp_path / "bad", _graphs(BROKEN[name])))
-    report = measure(bundle, reference, TOLERANCE)
+    report = measure(bundle, reference, FP32)
     assert not report.passed
     with pytest.raises(ParityError, match=r"px off at frame \d+, step \d, landmark '"):
         report.check()
@@ -151,7 +168,7 @@ def test_a_broken_refiner_fails(name: str, reference: GoldenSequence, tmp_path: 
 def test_a_broken_extractor_fails(reference: GoldenSequence, tmp_path: Path) -> None:
     change = _weight("backbone.stem.stem1.conv.weight", 3.0)
     bundle = Bundle.open(small.write_bundle(tmp_path / "bad", _graphs(change, "extractor")))
-    assert not measure(bundle, reference, TOLERANCE).passed
+    assert not measure(bundle, reference, FP32).passed
 
 
 def test_a_broken_unrolled_refiner_fails(tmp_path: Path) -> None:
@@ -165,7 +182,7 @@ def test_what_is_not_a_number_is_an_error(reference: GoldenSequence, tmp_path: P
     change = _weight("refiner.delta.weight", float("nan"))
     bundle = Bundle.open(small.write_bundle(tmp_path / "bad", _graphs(change)))
     with pytest.raises(SessionError, match="not finite"):
-        measure(bundle, reference, TOLERANCE)
+        measure(bundle, reference, FP32)
     nan = np.full((1, len(small.layout()), 7), np.nan, np.float32)
     broken = iter([[State(nan, reference.hidden[:1])] * 4])
     report = compare(broken, first_frames(reference, 1), small.layout().names, TOLERANCE, "none")
@@ -199,7 +216,7 @@ def test_another_gate_or_number_of_steps_fails(bundle: Bundle, reference: Golden
         {"boxes": np.tile(reference.boxes[:1], (4, 1))},
         {"crops": reference.crops[::-1].copy()},
     ):
-        assert not measure(bundle, dataclasses.replace(reference, **change), TOLERANCE).passed, list(change)
+        assert not measure(bundle, dataclasses.replace(reference, **change), FP32).passed, list(change)
 
 
 def test_the_first_frames_are_a_sequence_of_their_own(reference: GoldenSequence) -> None:
