@@ -2,19 +2,24 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# `make test-targets` needs every converter, 2.5 GB of them: an environment of its own.
+TARGETS_VENV ?= .venv-targets
 # The index's default torch for Linux is the CUDA build, gigabytes larger; TORCH_INDEX names an index of CPU builds.
 TORCH_INDEX ?=
 OUT ?= demo
 
-.PHONY: install demo test test-slow lint clean
+.PHONY: install install-targets demo test test-slow test-targets lint clean
 
 install: $(VENV)/.installed
+install-targets: $(TARGETS_VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+$(VENV)/.installed: EXTRA = dev
+$(TARGETS_VENV)/.installed: EXTRA = all
+$(VENV)/.installed $(TARGETS_VENV)/.installed: %/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $*
+	$*/bin/pip install --quiet --upgrade pip
+	$*/bin/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
+	$*/bin/pip install --quiet -c constraints.txt -e '.[$(EXTRA)]'
 	touch $@
 
 # Export the shipped weights in two schemes, verify both, track the sample clip.
@@ -35,9 +40,16 @@ test-slow: export OMP_NUM_THREADS = 1
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow
 
+# What `make test` and `make test-slow` skip for want of a converter. A file's tests share what they convert, hence
+# loadfile.
+test-targets: export OMP_NUM_THREADS = 1
+test-targets: install-targets
+	$(TARGETS_VENV)/bin/python -m pytest -n 2 --dist loadfile -m 'slow or not slow' tests/export/mil \
+		$(wildcard tests/export/test_targets_tflite*.py tests/export/test_targets_coreml*.py tests/runtime/test_session_*.py)
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist *.egg-info
+	rm -rf $(VENV) $(TARGETS_VENV) $(OUT) build dist *.egg-info

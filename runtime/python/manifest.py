@@ -319,7 +319,7 @@ def describe(error: ValidationError) -> str:
     """Return the first few problems of a schema error on one line: field and message."""
 
     def one(where: tuple[int | str, ...], message: str) -> str:
-        return f"{ascii('.'.join(map(str, where)) or 'top level')[1:161]}: {message[:200]}"
+        return f"{ascii('.'.join(map(str, where)) or 'top level')[1:-1][:160]}: {message[:200]}"
 
     return "; ".join(one(e["loc"], e["msg"]) for e in error.errors(include_input=False, include_url=False)[:8])
 
@@ -341,9 +341,30 @@ def parse_manifest(text: str | bytes) -> Manifest:
         what = "update qlot-mobile" if major > own_major else "export the bundle again with this version of qlot-mobile"
         raise SchemaVersionError(f"the bundle has schema version {version}, this runtime reads {own_major}.x: {what}.")
     try:
-        return Manifest.model_validate_json(text, strict=True, extra="ignore" if minor > own_minor else "forbid")
+        return _validated(text, data, ignore_unknown=minor > own_minor)
     except ValidationError as e:
         raise ManifestError(f"manifest.json does not follow schema {SCHEMA_VERSION}: {describe(e)}") from e
+
+
+def _validated(text: str | bytes, data: Any, ignore_unknown: bool) -> Manifest:
+    """Check a manifest, given as text and as parsed from it, against the schema.
+
+    Unknown fields are ignored by taking out of `data` exactly those that the schema refuses, at whatever depth, and
+    checking again: so all other fields are checked as in a manifest of the runtime's own version.
+    """
+    try:
+        return Manifest.model_validate_json(text, strict=True)
+    except ValidationError as e:
+        problems = e.errors(include_input=False, include_url=False)
+        unknown = [p["loc"] for p in problems if p["type"] == "extra_forbidden"]
+        if not (ignore_unknown and unknown):
+            raise
+    for *path, field in unknown:
+        part = data
+        for key in path:
+            part = part[key]
+        del part[field]
+    return Manifest.model_validate_json(json.dumps(data), strict=True)
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,11 @@ from tests.runtime.bundles import C, N, S, edit_manifest, write_bundle
 
 SCHEMA = Path(__file__).parents[2] / "runtime" / "contract" / "manifest.schema.json"
 Tree = dict[str, Any]
+MAPPINGS = {"stages", "ops", "groups", "rules", "tools"}  # objects whose keys are data, not fields
+PARITY = {
+    "reference": "r", "clip": "c", "frames": 1, "median_px": 0.1, "p99_px": 0.1, "max_px": 0.1, "max_result_px": 0.1,
+    "max_log_sigma": 0.1, "worst": {"frame": 0, "step": 1, "landmark": "l"}, "tolerance": {"px": 1.0, "log_sigma": 1.0},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +96,43 @@ def test_a_newer_minor_version_is_still_checked_field_by_field(tree: Tree) -> No
     tree["schema_version"] = "1.7"
     del tree["gate"]
     with pytest.raises(ManifestError, match="gate"):
+        parse_manifest(json.dumps(tree))
+
+
+def _objects(part: Any, name: str = "") -> Iterator[tuple[str, Tree]]:
+    """Yield every object of a manifest whose fields the schema names, and where it stands."""
+    if isinstance(part, list):
+        for index, inner in enumerate(part):
+            yield from _objects(inner, f"{name}.{index}")
+    if isinstance(part, dict):
+        if name.rsplit(".")[-1] not in MAPPINGS:
+            yield name, part
+        for key, inner in part.items():
+            yield from _objects(inner, f"{name}.{key}")
+
+
+def test_fields_added_by_a_newer_minor_version_are_ignored_in_every_object(tree: Tree) -> None:
+    tree["parity"] = PARITY
+    expected = parse_manifest(json.dumps({**tree, "schema_version": "1.1"}))
+    names = []
+    for name, part in list(_objects(tree)):
+        names.append(name)
+        part["added_later"] = {"added_later": [{"name": 1}]}
+    assert {"", ".layout", ".preprocessing.crop", ".stages.refiner.inputs.0", ".files.0", ".parity.worst"} <= {*names}
+    with pytest.raises(ManifestError, match="added_later: Extra inputs are not permitted"):
+        parse_manifest(json.dumps(tree))
+    tree["schema_version"] = "1.1"
+    assert parse_manifest(json.dumps(tree)) == expected
+
+
+def test_beside_ignored_fields_types_stay_exact_and_parts_must_agree(tree: Tree) -> None:
+    tree["schema_version"] = "1.1"
+    tree["state"]["added_later"] = 1
+    parse_manifest(json.dumps(tree))
+    with pytest.raises(ManifestError, match=r"iterations\.cold: .*integer"):
+        parse_manifest(json.dumps({**tree, "iterations": {"cold": 4.0, "tracking": 1, "added_later": 1}}))
+    tree["state"]["landmarks"][1] += 1  # what only a model that is otherwise right is checked for
+    with pytest.raises(ManifestError, match="state shapes"):
         parse_manifest(json.dumps(tree))
 
 
