@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,8 +14,9 @@ from rich.table import Table
 from qlot.export.errors import ExportError
 
 if TYPE_CHECKING:
-    from qlot.export.pipeline import ExportResult
-    from qlot.runtime.manifest import Lowering
+    from qlot.export.matrix import Outcome
+    from qlot.export.pipeline import ExportRequest, ExportResult
+    from qlot.runtime.manifest import Lowering, Target
 
 
 class TargetName(StrEnum):
@@ -23,6 +25,15 @@ class TargetName(StrEnum):
     ONNX = "onnx"
     TFLITE = "tflite"
     COREML = "coreml"
+    ALL = "all"
+
+
+_TARGETS: dict[TargetName, tuple[Target, ...]] = {
+    TargetName.ONNX: ("onnx",),
+    TargetName.TFLITE: ("tflite",),
+    TargetName.COREML: ("coreml",),
+    TargetName.ALL: ("onnx", "tflite", "coreml"),
+}
 
 
 class LoweringName(StrEnum):
@@ -52,7 +63,13 @@ class SchemeName(StrEnum):
 def export(
     target: Annotated[
         TargetName,
-        typer.Option("--target", "-t", help="Runtime to export for. This version builds onnx.", show_default=False),
+        typer.Option(
+            "--target",
+            "-t",
+            help="Runtime to export for: onnx (ONNX Runtime); tflite (LiteRT, extra `tflite`); coreml (iOS and macOS, "
+            "extra `coreml`); all of them, one bundle each, going on past one that fails.",
+            show_default=False,
+        ),
     ],
     scheme: Annotated[
         SchemeName | None,
@@ -124,7 +141,7 @@ def export(
             "--out",
             "-o",
             metavar="FOLDER",
-            help="Folder of the bundle.",
+            help="Folder of the bundle; with --target all, FOLDER/onnx, FOLDER/tflite, FOLDER/coreml.",
             show_default="qlot-PRESET-LAYOUT-TARGET-SCHEME",
             rich_help_panel="Output",
         ),
@@ -150,22 +167,49 @@ def export(
     from qlot.export.pipeline import ExportRequest
     from qlot.export.pipeline import export as run
 
-    request = ExportRequest(
-        target=target.value,
-        scheme=_scheme(scheme, fp16, int8),
-        checkpoint=checkpoint,
-        layout=layout,
-        unrolled=iterations,
-        lowering=_LOWERINGS[lowering],
-        calibration=calib,
-        out=out,
-        force=force,
-        golden=golden,
-    )
+    several = target is TargetName.ALL
+    requests = [
+        ExportRequest(
+            target=one,
+            scheme=_scheme(scheme, fp16, int8),
+            checkpoint=checkpoint,
+            layout=layout,
+            unrolled=iterations,
+            lowering=_LOWERINGS[lowering],
+            calibration=calib,
+            out=out / one if out and several else out,
+            force=force,
+            golden=golden,
+        )
+        for one in _TARGETS[target]
+    ]
     console = Console()
+    if several:
+        _export_each(console, requests)
+        return
     with console.status("starting") as status:
-        result = run(request, lambda text: status.update(text))
+        result = run(requests[0], lambda text: status.update(text))
     _report(console, result)
+
+
+def _export_each(console: Console, requests: Sequence[ExportRequest]) -> None:
+    """Export for every target, then say what was written and what was not; the latter, if any, is an error."""
+    from qlot.export.matrix import check_common, export_each
+
+    def finished(outcome: Outcome) -> None:
+        if outcome.result:
+            console.print(f"\n{outcome.target}", style="bold")
+            _report(console, outcome.result)
+
+    check_common(requests[0])
+    with console.status("starting") as status:
+        outcomes = export_each(requests, lambda text: status.update(text), finished)
+    console.print()
+    for outcome in outcomes:  # one line each, however narrow the terminal: reasons hold lines to copy
+        console.print(f"{outcome.target:<8}{outcome.line}", highlight=False, markup=False, soft_wrap=True)
+    failed = [o.target for o in outcomes if o.result is None]
+    if failed:
+        raise ExportError(f"{len(failed)} of {len(outcomes)} bundles were not written: {', '.join(failed)}.")
 
 
 def _scheme(scheme: SchemeName | None, fp16: bool, int8: bool) -> str:
@@ -193,7 +237,8 @@ def _report(console: Console, result: ExportResult) -> None:
         f"median {report.median_px:.2g}, p99 {report.p99_px:.2g}, max {report.max_px:.2g} "
         f"(frame {worst.frame}, step {worst.step}, {worst.landmark}), max of frames' results "
         f"{report.max_result_px:.2g}, {report.tolerance.px:g} allowed; "
-        f"ln sigma max {report.sigma:.2g}, {report.tolerance.log_sigma:g} allowed",
+        f"ln sigma max {report.sigma:.2g}, {report.tolerance.log_sigma:g} allowed; "
+        f"flicker {report.flicker:+.2%}, {report.flicker_allowed:.0%} allowed",
         highlight=False,
     )
     console.print(f"engine: {report.engine}", highlight=False)
@@ -207,5 +252,6 @@ def commands(app: typer.Typer) -> None:
         "- `qlot-export --target onnx`\n"
         "- `qlot-export --target onnx --int8`\n"
         "- `qlot-export --target onnx --int8 --calib my_clip.mp4 --layout eyes`\n"
-        "- `qlot-export --target onnx --fp16 -c final -o app/assets/qlot`"
+        "- `qlot-export --target onnx --fp16 -c final -o app/assets/qlot`\n"
+        "- `qlot-export --target all --int8 -o bundles`"
     )(export)
