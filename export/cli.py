@@ -227,9 +227,9 @@ def _report(console: Console, result: ExportResult) -> None:
         c = result.calibration
         console.print(f"calibration: {c.source}, {c.frames} frames, sha256 {c.sha256[:12]}...", highlight=False)
     table = Table("stage", "file", "MB", "MMAC", box=None, pad_edge=False)
-    sizes = {f.path: f.bytes for f in manifest.files}
     for name, stage in manifest.stages.items():
-        table.add_row(name, stage.file, f"{sizes[stage.file] / 1e6:.2f}", f"{stage.macs / 1e6:.1f}")
+        size = sum(f.bytes for f in manifest.files if stage.holds(f.path))
+        table.add_row(name, stage.file, f"{size / 1e6:.2f}", f"{stage.macs / 1e6:.1f}")
     console.print(table)
     worst = report.worst
     console.print(

@@ -57,9 +57,12 @@ def check_free(out: Path, force: bool) -> None:
 
 
 def write_graphs(folder: Path, graphs: Mapping[StageName, Graph]) -> None:
-    """Write each stage's file."""
+    """Write each stage's file, or its folder of files."""
     for name, graph in graphs.items():
-        (folder / f"{name}{graph.suffix}").write_bytes(graph.data)
+        target = folder / f"{name}{graph.suffix}"
+        for path, data in ({target / inside: d for inside, d in graph.files.items()} or {target: graph.data}).items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
 
 
 def stage_specs(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> dict[StageName, StageSpec]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 import numpy as np
@@ -21,12 +21,21 @@ Feeds = Sequence[Mapping[str, NDArray[np.float32]]]
 
 @dataclass(frozen=True)
 class Graph:
-    """One converted stage."""
+    """One converted stage: a file, or a folder of files.
+
+    Attributes:
+        data: the file's bytes; none for a folder.
+        suffix: of the name of the file or folder.
+        macs: multiply-accumulates of one call.
+        ops: operator histogram.
+        files: a folder's files by path inside it; none for a file.
+    """
 
     data: bytes
-    suffix: str  # of its file
+    suffix: str
     macs: int
     ops: dict[str, int]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Converter(Protocol):
@@ -39,11 +48,11 @@ class Converter(Protocol):
         """Convert a stage under a scheme; `calibration` are recorded inputs of this stage where the plan needs them."""
 
 
-# target -> (module, what it imports, extra that installs it); a target without a module is known but not built yet.
-_TARGETS: dict[Target, tuple[str | None, str, str]] = {
+# target -> (module, what it imports, extra that installs it)
+_TARGETS: dict[Target, tuple[str, str, str]] = {
     "onnx": ("qlot.export.targets.onnx", "onnxscript", "export"),
     "tflite": ("qlot.export.targets.tflite", "litert_torch", "tflite"),
-    "coreml": (None, "coremltools", "coreml"),
+    "coreml": ("qlot.export.targets.coreml", "coremltools", "coreml"),
 }
 
 
@@ -51,13 +60,11 @@ def load_target(name: str) -> Converter:
     """Import a target's module.
 
     Raises:
-        TargetError: unknown, not built yet, or its extra is not installed, with the line that adds it.
+        TargetError: unknown, or its extra is not installed, with the line that adds it.
     """
     if name not in _TARGETS:
         raise TargetError(f"unknown target {name!r}; there are: {', '.join(_TARGETS)}")
     module, needs, extra = _TARGETS[name]
-    if module is None:
-        raise TargetError(f"target {name} is not part of this version; --target onnx is.")
     if importlib.util.find_spec(needs) is None:
         raise TargetError(f"target {name} needs {needs}: pip install 'qlot-mobile[{extra}]'")
     return cast(Converter, importlib.import_module(module))

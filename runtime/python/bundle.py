@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from qlot.runtime.errors import BundleError, IntegrityError, ManifestError, UnsafePathError
 from qlot.runtime.golden import GoldenSequence, read_golden
-from qlot.runtime.manifest import FileSpec, Manifest, StageName, parse_manifest
+from qlot.runtime.manifest import FileSpec, Manifest, StageName, StageSpec, parse_manifest
 from qlot.runtime.sessions import open_session
 from qlot.runtime.sessions.base import Session
 from qlot.runtime.sessions.interface import check_interface
@@ -115,13 +115,13 @@ class Bundle:
 
         Raises:
             BundleError: the bundle has no such stage.
-            IntegrityError: its file has changed.
+            IntegrityError: its file, or one of its folder's, has changed.
             SessionError: no engine, or the graph is refused.
         """
         spec = self.manifest.stages.get(stage)
         if spec is None:
             raise BundleError(f"this bundle has no stage {stage!r}; it has {', '.join(self.manifest.stages)}.")
-        return open_session(self.manifest.target, self.read(spec.file), spec, stage, threads)
+        return open_session(self.manifest.target, self._graph(spec), spec, stage, threads)
 
     def golden(self) -> GoldenSequence | None:
         """Return the golden sequence, or None if the bundle was exported without.
@@ -138,6 +138,13 @@ class Bundle:
         if found != wanted:
             raise IntegrityError(f"the golden sequence has frames, side, landmarks, channels {found}, wanted {wanted}")
         return golden
+
+    def _graph(self, stage: StageSpec) -> bytes | dict[str, bytes]:
+        """Read a graph: its file, or all files of its folder by path inside."""
+        if stage.file in self._specs:
+            return self.read(stage.file)
+        paths = [f.path for f in self.manifest.files if stage.holds(f.path)]
+        return {path.removeprefix(f"{stage.file}/"): self.read(path) for path in paths}
 
     @cached_property
     def _specs(self) -> dict[str, FileSpec]:

@@ -47,7 +47,7 @@ class TensorSpec(_Part):
 
 
 class StageSpec(_Part):
-    """One graph: its file, its interface, and what it costs."""
+    """One graph: its file (for target coreml the folder of its files), its interface, and what it costs."""
 
     file: str
     iterations: Annotated[int, Field(ge=0)]  # refinement steps inside: 0 for the extractor
@@ -55,6 +55,10 @@ class StageSpec(_Part):
     outputs: tuple[TensorSpec, ...]
     macs: Annotated[int, Field(ge=0)]  # multiply-accumulates of one call
     ops: dict[str, int]  # operator histogram of the stored graph
+
+    def holds(self, path: str) -> bool:
+        """Whether a listed file is this graph, or part of it where the graph is a folder."""
+        return path == self.file or path.startswith(f"{self.file}/")
 
 
 class FileSpec(_Part):
@@ -283,10 +287,16 @@ class Manifest(TrackerSpec):
         listed = [f.path for f in self.files]
         if len(set(listed)) != len(listed):
             raise ValueError("a file is listed twice")
-        needed = [s.file for s in self.stages.values()] + ([self.golden.index] if self.golden.index else [])
-        missing = sorted(set(needed) - set(listed))
+        folders = self.target == "coreml"  # there a graph is a folder, and what must be listed is a file in it
+        missing = {
+            s.file
+            for s in self.stages.values()
+            if not any(s.holds(path) and (path == s.file) != folders for path in listed)
+        }
+        if self.golden.index and self.golden.index not in listed:
+            missing.add(self.golden.index)
         if missing:
-            raise ValueError(f"not listed under files: {', '.join(missing)}")
+            raise ValueError(f"not listed under files: {', '.join(sorted(missing))}")
         if self.golden.included and (self.golden.index is None or self.golden.tolerance is None):
             raise ValueError("golden.included needs golden.index and golden.tolerance")
         return self

@@ -34,6 +34,7 @@ from qlot.runtime.manifest import (
     ModelSpec,
     Scheme,
     SchemeSpec,
+    Target,
     ToleranceSpec,
 )
 from qlot.runtime.recurrence import Gate, steps
@@ -151,20 +152,27 @@ def reference_sequence(frames: int = 4) -> GoldenSequence:
     return dataclasses.replace(blank, landmarks=landmarks, hidden=hidden)
 
 
-def write_bundle(folder: Path, graphs: dict[str, Graph], *, tolerance: ToleranceSpec = PLANS["fp32"].tolerance) -> Path:
+def write_bundle(
+    folder: Path,
+    graphs: dict[str, Graph],
+    *,
+    tolerance: ToleranceSpec = PLANS["fp32"].tolerance,
+    target: Target = "onnx",
+) -> Path:
     """Write a bundle with the production writer: extractor and refiner as given, and the reference as golden."""
     folder.mkdir()
+    lowering: Lowering = "windowed" if target == "onnx" else "dense"
     confidence = ConfidenceSpec(bias=0, w_spread=-1, found=0.5, lost=0.3, calibration="none: an untrained network")
     spec = tracker_spec(SMALL, layout(), confidence)
-    named = {stage("windowed", n).name: g for n, g in graphs.items()}
+    named = {stage(lowering, n).name: g for n, g in graphs.items()}
     writer.write_graphs(folder, named)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         model=ModelSpec(preset="small", parameters=1, checkpoint="small", checkpoint_sha256="0" * 64, licence="none"),
-        target="onnx",
-        lowering="windowed",
+        target=target,
+        lowering=lowering,
         scheme=SchemeSpec(name="fp32", requested="fp32", rules={}, calibration=None),
-        stages=writer.stage_specs([stage("windowed", n) for n in graphs], named),
+        stages=writer.stage_specs([stage(lowering, n) for n in graphs], named),
         golden=writer.write_golden_part(folder, first_frames(reference_sequence(), 3), tolerance),
         parity=None,
         tools={},

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from qlot.assets import sample_clip
-from qlot.export.errors import ExportError, SchemeError, TargetError
+from qlot.export.errors import ExportError, SchemeError
 from qlot.export.pipeline import ExportRequest, export
 from qlot.runtime import Bundle, QlotError
 from qlot.runtime.errors import ParityError, VideoError
@@ -68,7 +68,6 @@ def test_a_bundle_without_golden_says_so_and_cannot_be_verified(tmp_path: Path) 
     ("changes", "error", "message"),
     [
         ({"scheme": "fp8"}, SchemeError, "unknown scheme 'fp8'; there are: fp32"),
-        ({"target": "coreml"}, TargetError, "not part of this version"),
         ({"target": "tensorrt"}, QlotError, "unknown target|unknown scheme"),
         ({"layout": "wflw99"}, ExportError, "wflw98"),
         ({"checkpoint": "nowhere.pth"}, ExportError, "no checkpoint file 'nowhere.pth'.*final128"),

@@ -33,16 +33,29 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there Core ML itself runs")
 def test_the_interpreter_runs_it_and_says_so(package: Path) -> None:
-    session = coreml.load(package, spec(), "refiner", 1)
+    session = coreml.CoreMLSession(package, spec(), "refiner", 1)
     assert session.engine == "MIL interpreter (not Apple hardware)"
     assert [t.name for t in session.inputs + session.outputs] == ["x", "y"]
     assert_array_equal(session.run({"x": X})["y"], 2 * X)
 
 
+def test_from_bytes_it_runs_and_nothing_stays_on_disk(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coreml.tempfile, "tempdir", str(tmp_path))
+    files = {p.relative_to(package).as_posix(): p.read_bytes() for p in package.rglob("*") if p.is_file()}
+    session = coreml.load(files, spec(), "refiner", 1)
+    assert not list(tmp_path.iterdir())
+    assert_array_equal(session.run({"x": X})["y"], 2 * X)
+    with pytest.raises(SessionError, match=r"Manifest\.json is missing or damaged"):
+        coreml.load({"Data/x": b""}, spec(), "refiner", 1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_process_keeps_its_thread_setting(package: Path) -> None:
     import torch
 
-    session = coreml.load(package, spec(), "refiner", 3)
+    session = coreml.CoreMLSession(package, spec(), "refiner", 3)
     before = torch.get_num_threads()
     session.run({"x": X})
     assert torch.get_num_threads() == before
@@ -57,23 +70,23 @@ def test_the_process_keeps_its_thread_setting(package: Path) -> None:
 )
 def test_another_interface_is_refused(package: Path, stage: StageSpec, message: str) -> None:
     with pytest.raises(SessionError, match=message):
-        coreml.load(package, stage, "refiner", 1)
+        coreml.CoreMLSession(package, stage, "refiner", 1)
 
 
 def test_wrong_feeds_and_threads(package: Path) -> None:
-    session = coreml.load(package, spec(), "refiner", 1)
+    session = coreml.CoreMLSession(package, spec(), "refiner", 1)
     with pytest.raises(SessionError, match="missing"):
         session.run({})
     with pytest.raises(SessionError, match="float64"):
         session.run({"x": X.astype(np.float64)})
     for threads in (0, 65):
         with pytest.raises(SessionError, match="threads must be 1 to 64"):
-            coreml.load(package, spec(), "refiner", threads)
+            coreml.CoreMLSession(package, spec(), "refiner", threads)
 
 
 def test_a_package_that_is_none(package: Path, tmp_path: Path) -> None:
     with pytest.raises(SessionError, match=r"refiner: .* no such folder"):
-        coreml.load(tmp_path / "refiner.mlpackage", spec(), "refiner", 1)
+        coreml.CoreMLSession(tmp_path / "refiner.mlpackage", spec(), "refiner", 1)
 
 
 def without(missing: str) -> Callable[[str], Any]:
@@ -87,7 +100,7 @@ def without(missing: str) -> Callable[[str], Any]:
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setattr(coreml, "import_module", without(missing))
     with pytest.raises(SessionError, match=rf"pip install 'qlot-mobile\[coreml\]' .*{missing}"):
-        coreml.load(Path("refiner.mlpackage"), spec(), "refiner", 1)
+        coreml.CoreMLSession(Path("refiner.mlpackage"), spec(), "refiner", 1)
 
 
 class FakeCoreML:
@@ -127,7 +140,7 @@ def on_a_mac(
 ) -> coreml.CoreMLSession:
     monkeypatch.setattr(coreml.sys, "platform", "darwin")
     monkeypatch.setattr(coreml, "import_module", lambda name: {"coremltools": FakeCoreML(result)}[name])
-    return coreml.load(Path("refiner.mlpackage"), spec(), "refiner", 1)
+    return coreml.CoreMLSession(Path("refiner.mlpackage"), spec(), "refiner", 1)
 
 
 def test_on_a_mac_core_ml_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,12 +175,6 @@ def test_an_unknown_operator_is_refused_in_silence(operator: bytes, capfd: pytes
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.parametrize("target", ["coreml"])
-def test_targets_without_an_engine_say_so(target: str) -> None:
-    with pytest.raises(SessionError, match=f"has no engine for target '{target}': export the model for target 'onnx'"):
-        open_session(target, b"", spec(), "refiner")  # type: ignore[arg-type]
-
-
 # --- external data: a graph must not read other files -------------------------------------------------------------
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 
 from qlot.runtime.errors import SessionError
 from qlot.runtime.manifest import StageSpec, Target
 from qlot.runtime.sessions.base import Session
 
-# Target -> module of this package with `load(data, stage, name, threads) -> Session`; None: known, no engine here.
-ENGINES: dict[Target, str | None] = {"onnx": "onnx", "tflite": "tflite", "coreml": None}
+# Target -> module of this package with `load(data, stage, name, threads) -> Session`.
+ENGINES: dict[Target, str] = {"onnx": "onnx", "tflite": "tflite", "coreml": "coreml"}
 
 
-def open_session(target: Target, data: bytes, stage: StageSpec, name: str, threads: int = 1) -> Session:
+def open_session(
+    target: Target, data: bytes | Mapping[str, bytes], stage: StageSpec, name: str, threads: int = 1
+) -> Session:
     """Load one graph into the engine of its target.
 
     Args:
         target: the bundle's target.
-        data: the graph file's verified bytes.
+        data: the graph file's verified bytes; for coreml those of the folder's files, by path inside.
         stage: the interface the graph must have.
         name: stage name, for messages.
         threads: threads inside one operator.
@@ -25,14 +28,8 @@ def open_session(target: Target, data: bytes, stage: StageSpec, name: str, threa
     Raises:
         SessionError: no engine, the engine refuses the graph, or its interface is not the manifest's.
     """
-    module = ENGINES.get(target)
-    if module is None:
-        raise SessionError(
-            f"{name}: this version of the Python runtime has no engine for target {target!r}: "
-            "export the model for target 'onnx' to run it here."
-        )
     try:
-        engine = import_module(f"{__name__}.{module}")
+        engine = import_module(f"{__name__}.{ENGINES[target]}")
     except ImportError as e:
         raise SessionError(f"{name}: the engine of target {target!r} is not installed: {e}") from e
     session: Session = engine.load(data, stage, name, threads)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import sys
+import tempfile
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -59,9 +60,19 @@ class CoreMLSession:
         return found
 
 
-def load(package: Path, stage: StageSpec, name: str, threads: int) -> CoreMLSession:
-    """Return the session of an `.mlpackage` folder; see `CoreMLSession`."""
-    return CoreMLSession(package, stage, name, threads)
+def load(files: Mapping[str, bytes], stage: StageSpec, name: str, threads: int) -> CoreMLSession:
+    """Return the session of a package's files, given by path inside it; see `CoreMLSession`.
+
+    The engines read packages from disk: so that they read what was hashed, it is written to a place of its own first,
+    and removed once it is loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="qlot-") as folder:
+        package = Path(folder) / f"{name}.mlpackage"
+        for inside, data in files.items():
+            path = package / inside
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return CoreMLSession(package, stage, name, threads)
 
 
 class _Interpreter:
