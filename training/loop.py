@@ -32,6 +32,7 @@ from qlot.training.schedule import learning_rate, plan
 from qlot.training.unroll import Task, Unroll
 
 LOG_EVERY = 50  # steps
+PATIENCE = 600  # seconds to wait for a batch; the slowest seen took two
 BAD = "not-finite.pt"
 Validate = Callable[[QLOT], dict[str, float]]
 
@@ -132,7 +133,7 @@ class Run:
                     rate = self._set_rate(optimizer, step)
                     iterations, weights = plan(recipe, step)
                     for i in range(recipe.micro // fabric.world_size):
-                        batch = _arrived(next(batches), fabric)
+                        batch = _arrived(_next(batches), fabric)
                         last = (i + 1) * fabric.world_size == recipe.micro
                         with fabric.no_backward_sync(module, enabled=not last):
                             found: dict[str, Tensor] = module(Task(batch, iterations, weights))
@@ -187,6 +188,7 @@ class Run:
             sampler=steps,
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
+            timeout=PATIENCE if self.workers else 0,
             worker_init_fn=_one_thread,
         )
 
@@ -220,6 +222,18 @@ def _any(flag: bool, fabric: Any) -> bool:
     if fabric.world_size == 1:
         return flag
     return bool(fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum") > 0)
+
+
+def _next(batches: Iterator[Any]) -> Any:
+    """Take the next delivery; a data process that hangs, as decoders can, would otherwise hold the run for ever."""
+    try:
+        return next(batches)
+    except RuntimeError as e:
+        if "timed out" not in str(e):
+            raise
+        raise TrainingError(
+            f"no batch has come for {PATIENCE} s. Start the run again: it goes on from its last save."
+        ) from e
 
 
 def _arrived(delivered: list[Tensor] | DataError, fabric: Any) -> Batch:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +209,18 @@ def test_a_damaged_picture_is_one_error(tmp_path: Path, workers: int) -> None:
     with pytest.raises(DataError) as error:
         _run(tmp_path, recipe(steps=20, batch=8), Blobs(POINTS, broken=2), workers=workers)
     assert str(error.value) == "face-2.jpg is not a readable picture"
+
+
+class _Stuck(Blobs):
+    def clip(self, index: int, length: int, rng: np.random.Generator) -> Clip:
+        time.sleep(60)
+        return super().clip(index, length, rng)
+
+
+def test_a_data_process_that_hangs_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "PATIENCE", 1)
+    with pytest.raises(TrainingError, match="no batch has come for 1 s"):
+        _run(tmp_path, source=_Stuck(POINTS), workers=1)
 
 
 def test_validation_sees_the_moving_average(tmp_path: Path) -> None:
