@@ -55,6 +55,16 @@ def test_the_groups_name_modules_of_the_real_network(lowering: str) -> None:
     assert plan.quantised("") == plan.quantised("model") == "float32"
 
 
+def test_the_stem_is_a_group_of_its_own() -> None:
+    module = small.stage("windowed", "extractor").module
+    stem = {n for n, m in module.named_modules() if isinstance(m, nn.Conv2d) and ".stem." in n}
+    assert stem
+    for path in stem:
+        kinds = {s: p.quantised(path) for s, p in PLANS.items()}
+        assert kinds == {"fp32": "float32", "fp16": "float16", "w8": "float32", "w8a8": "int8"}
+    assert PLANS["w8"].quantised("model.backbone.stages.0.blocks.0.layers.0.conv") == "int8 weights"
+
+
 def test_only_a_static_quantisation_may_err_by_more_pixels_where_a_face_has_more() -> None:
     assert [PLANS["w8a8"].tolerance_at(size).px for size in (96, 128, 224)] == [1.5, 1.5, 2.625]
     assert PLANS["fp16"].tolerance_at(224) == PLANS["fp16"].tolerance
