@@ -215,7 +215,7 @@ def test_lost_and_surplus_products_are_refused(name: str) -> None:
     check_products(good, stage, plan)
     with pytest.raises(TargetError, match=f"the converted {name} computes .* in int8 weights, wanted float32"):
         check_products(products(ops, {}), stage, plan)
-    with pytest.raises(TargetError, match=f"the converted {name} computes model.* in (int8 weights|float32), wanted int8"):
+    with pytest.raises(TargetError, match=f"the converted {name} computes model.* in (int8 w|float).*, wanted int8"):
         check_products(good, stage, plan_for("coreml", "w8a8"))
     named = next(p for p in good if p.arithmetic == "int8 weights")
     with pytest.raises(TargetError, match=f"has 0 products of {named.path}, wanted 1"):
