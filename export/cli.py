@@ -105,7 +105,7 @@ def export(
             "-c",
             metavar="FILE_OR_NAME",
             help="Our .safetensors, the published .pth, or the name of shipped weights: final128 (128 px input), "
-            "final (224 px).",
+            "final (224 px), nano (112 px).",
             rich_help_panel="Model",
         ),
     ] = "final128",
@@ -250,7 +250,7 @@ def commands(app: typer.Typer) -> None:
     app.command(
         epilog="Examples:\n\n"
         "- `qlot-export --target onnx`\n"
-        "- `qlot-export --target onnx --int8`\n"
+        "- `qlot-export --target coreml --int8`\n"
         "- `qlot-export --target onnx --int8 --calib my_clip.mp4 --layout eyes`\n"
         "- `qlot-export --target onnx --fp16 -c final -o app/assets/qlot`\n"
         "- `qlot-export --target all --int8 -o bundles`"
