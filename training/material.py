@@ -33,7 +33,7 @@ def open_source(item: Material, data: Path, rendered: Path | None = None) -> Sou
     path = data / item.path
     match item.kind:
         case "faces":
-            return LabelledFaces(path, item.labels)
+            return LabelledFaces(path, item.labels, offset=item.offset)
         case "video":
             return LabelledVideo(path, item.start, item.stop, item.identity)
         case "synthetic":

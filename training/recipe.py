@@ -29,6 +29,7 @@ class Material(_Strict):
     path: str  # relative to the data folder
     share: Annotated[float, Field(gt=0)]
     labels: Literal["ibug68", "mediapipe478"] = "ibug68"  # of kind faces
+    offset: tuple[float, float] = (0.0, 0.0)  # pixels by which these labels lie off, to be taken out; of kind faces
     start: int = 0  # first frame, of kind video
     stop: int | None = None  # frame after the last
     identity: str | None = None

@@ -20,7 +20,7 @@ from qlot.runtime.result import CropBox
 from qlot.training.clip import DataError
 from qlot.training.crops import rule_box
 from qlot.training.losses import covariance_matrices
-from qlot.training.sources.stills import LabelledFaces
+from qlot.training.sources.stills import LABEL_OFFSET, LabelledFaces
 
 SEED, SCALE, SHIFT, ITERATIONS, BATCH = 0, 0.15, 0.10, 4, 24
 FACES = "faces/faces_val.npz"
@@ -40,7 +40,7 @@ class Validation:
 
     def __init__(self, data: Path, size: int, most: int = 360) -> None:
         try:
-            faces, rng = LabelledFaces(data / FACES), np.random.default_rng(SEED)
+            faces, rng = LabelledFaces(data / FACES, offset=LABEL_OFFSET), np.random.default_rng(SEED)
         except DataError as e:
             raise DataError(f"{e} To train without validation: --no-validate.") from e
         self._layout, self._size = load_layout(faces.labels), size

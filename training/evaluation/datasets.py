@@ -18,6 +18,7 @@ Split = Literal["val", "train"]
 HELD_BACK = ("sbwe5n", "swiz3n", "lwbsza")  # videos for validation, whole
 HELD_BACK_END = ("cap13_edit2", 200)  # and the last frames of one: in time, not in identity
 TEACHER, PEOPLE = "mediapipe478", "ibug68"  # the two conventions that the pictures are labelled by
+MOVED = "-moved"  # the same pictures, their labels less the offset that all of them have
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +75,14 @@ def open_data(kind: Kind, folder: Path, split: Split = "val") -> EvaluationData:
 
 
 def _faces_video(folder: Path, split: Split) -> EvaluationData:
-    from qlot.training.sources.stills import LabelledFaces
+    from qlot.training.sources.stills import LABEL_OFFSET, LabelledFaces
 
     tar, _ = _there(folder / "faces" / f"faces_{split}.tar"), _there(folder / "faces" / f"faces_{split}.npz")
-    stills = tuple(Stills(f"faces_{split}", name, LabelledFaces(tar, name)) for name in (PEOPLE, TEACHER))
+    stills = (
+        Stills(f"faces_{split}", PEOPLE, LabelledFaces(tar, PEOPLE)),
+        Stills(f"faces_{split}{MOVED}", PEOPLE, LabelledFaces(tar, PEOPLE, offset=LABEL_OFFSET)),
+        Stills(f"faces_{split}", TEACHER, LabelledFaces(tar, TEACHER)),
+    )
     return EvaluationData(stills, _videos(folder / "video", split))
 
 

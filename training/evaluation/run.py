@@ -14,7 +14,7 @@ import numpy as np
 
 from qlot.runtime.partial import partial_path
 from qlot.training.clip import Array, Clip, DataError
-from qlot.training.evaluation.datasets import EvaluationData, Kind, Split, Stills, Video, open_data
+from qlot.training.evaluation.datasets import MOVED, EvaluationData, Kind, Split, Stills, Video, open_data
 from qlot.training.evaluation.faceless import KINDS, false_acquisitions, reacquisition, user_frames
 from qlot.training.evaluation.pictures import Tile, tile, write_error_cdf, write_nad, write_sheet
 from qlot.training.evaluation.protocol import EvaluationProtocol
@@ -23,6 +23,7 @@ from qlot.training.evaluation.scores import WORST, main_errors, score_stills
 from qlot.training.evaluation.stills import label_box, measure_stills
 from qlot.training.evaluation.subject import Network, Subject, open_subject
 from qlot.training.evaluation.video import Track, frame_errors, score_clip, total, track_clip
+from qlot.training.sources.stills import LABEL_OFFSET
 
 Progress = Callable[[str], None]
 Part = Literal["stills", "video", "faceless"]
@@ -119,6 +120,12 @@ class _Work:
         """Measure what is labelled in the subject's layouts; frames without a face are made of any videos."""
         request, parts = self.request, self.request.parts
         stills = [self._stills(s) for s in material.stills] if "stills" in parts else []
+        self.remarks += [
+            f"{s.name}: the labels less ({LABEL_OFFSET[0]:g}, {LABEL_OFFSET[1]:g}) px, by which all of them lie off "
+            "(python -m qlot.training.label_offset)"
+            for s in stills
+            if s.name.endswith(MOVED)
+        ]
         video: list[VideoResult] = []
         if "video" in parts:
             layouts = dict.fromkeys(v.layout for v in material.videos)

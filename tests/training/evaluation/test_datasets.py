@@ -7,6 +7,7 @@ import pytest
 
 from qlot.training.clip import DataError
 from qlot.training.evaluation.datasets import open_data
+from qlot.training.sources.stills import LABEL_OFFSET
 from tests.training.evaluation.made import write_data
 
 
@@ -17,10 +18,14 @@ def data(tmp_path: Path) -> Path:
 
 def test_faces_are_labelled_twice_and_the_held_back_video_is_there(data: Path) -> None:
     material = open_data("faces-video", data)
-    assert [(s.name, s.layout) for s in material.stills] == [("faces_val", "ibug68"), ("faces_val", "mediapipe478")]
+    assert [(s.name, s.layout) for s in material.stills] == [
+        ("faces_val", "ibug68"), ("faces_val-moved", "ibug68"), ("faces_val", "mediapipe478"),
+    ]  # fmt: skip
     assert [v.name for v in material.videos] == ["sbwe5n"]
     assert material.layouts == ("ibug68", "mediapipe478")
-    assert material.of("ibug68").videos == () and len(material.of("ibug68").stills) == 1
+    assert material.of("ibug68").videos == () and len(material.of("ibug68").stills) == 2
+    plain, moved = (s.source.clip(0, 1, np.random.default_rng(0)).landmarks for s in material.stills[:2])
+    assert np.allclose(plain - moved, LABEL_OFFSET, atol=1e-4)
     clip = material.videos[0].load()
     assert clip.landmarks.shape == (12, 478, 2) and len(clip.frames) == 12
 
@@ -39,7 +44,7 @@ def test_videos_are_parted_between_the_splits(data: Path) -> None:
 def test_the_shared_material_is_found_whole(shared: Path) -> None:
     material = open_data("faces-video", shared / "data")
     assert [v.name for v in material.videos] == ["cap13_edit2", "lwbsza", "sbwe5n", "swiz3n"]
-    assert [len(s.source) for s in material.stills] == [360, 360]
+    assert [len(s.source) for s in material.stills] == [360, 360, 360]
     assert len(material.videos[0].load().frames) == 200
 
 

@@ -52,7 +52,7 @@ def test_all_that_was_measured_is_printed(everything: tuple[Result, Path]) -> No
     for part in (
         "small.safetensors: weights", "faces_val, ibug68", "faces_val, mediapipe478", "outer eyes", "face size",
         "hidden state carried", "hidden state reset each frame", "reset against carried", "face covered",
-        "a face that comes back", f"written: {out}",
+        "a face that comes back", "faces_val-moved: the labels less (1.75, 0) px", f"written: {out}",
     ):  # fmt: skip
         assert part in done.output
 
@@ -62,7 +62,9 @@ def test_the_results_follow_the_schema_and_say_what_they_are_of(everything: tupl
     result = Evaluation.model_validate_json((out / "results.json").read_text(), strict=True)
     assert result.subject.name == weights.name and result.data == "data"
     assert result.protocol.seed == 0 and result.protocol.cold == 4 and result.protocol.tracking == 1
-    assert [(s.layout, s.faces, s.people) for s in result.stills] == [("ibug68", 4, 2), ("mediapipe478", 4, 2)]
+    layouts = ["ibug68", "ibug68", "mediapipe478"]
+    assert [(s.layout, s.faces, s.people) for s in result.stills] == [(layout, 4, 2) for layout in layouts]
+    assert result.stills[0].accuracy[0].nme != result.stills[1].accuracy[0].nme
     assert set(result.stills[0].groups) == {
         "jaw", "right_brow", "left_brow", "nose", "right_eye", "left_eye", "outer_lips", "inner_lips",
     }  # fmt: skip
@@ -70,14 +72,14 @@ def test_the_results_follow_the_schema_and_say_what_they_are_of(everything: tupl
     assert [r.hidden for r in video.runs] == ["carried", "reset each frame"]
     assert video.runs[0].clips[0].frames == 9 and video.runs[0].clips[0].source.endswith("sbwe5n")
     assert result.faceless is not None and result.faceless.layout == "ibug68"
-    assert result.stills[0].data_sha256 != result.stills[1].data_sha256
+    assert len({s.data_sha256 for s in result.stills}) == 3
 
 
 def test_the_pictures_are_there_and_nothing_else(everything: tuple[Result, Path]) -> None:
     _, out = everything
     assert sorted(p.name for p in out.iterdir()) == [
         "errors.png", "nad-mediapipe478.png", "results.json", "worst-faces_val-ibug68.png",
-        "worst-faces_val-mediapipe478.png", "worst-video-mediapipe478.png",
+        "worst-faces_val-mediapipe478.png", "worst-faces_val-moved-ibug68.png", "worst-video-mediapipe478.png",
     ]  # fmt: skip
     assert not list(out.parent.glob(".*"))
     assert (out / "errors.png").read_bytes().startswith(b"\x89PNG")
@@ -104,6 +106,7 @@ def test_an_existing_folder_is_kept_unless_forced(weights: Path, data: Path, tmp
     assert done.exit_code == 0
     assert {p.name for p in out.iterdir()} == {
         "mine.txt", "results.json", "errors.png", "worst-faces_val-ibug68.png",
+        "worst-faces_val-moved-ibug68.png",
     }  # fmt: skip
 
 
