@@ -121,9 +121,9 @@ def _level_specs(model: FusedQLOT) -> tuple[TensorSpec, ...]:
     with torch.no_grad():
         size = cfg.image_size
         levels, _ = model.extract(torch.zeros(1, 3, size, size))
-    order = "landmark, head" if model.lowering == "dense" else "landmarks of each head"
+    order = "landmark, row, head, column" if model.lowering == "dense" else "landmarks of each head, row, column"
     return tuple(
-        _spec(f"map_{i}", t.shape, f"correlation maps ({order}, row, column)", "1")
+        _spec(f"map_{i}", t.shape, f"correlation maps ({order})", "1")
         if t.ndim > 3
         else _spec(f"pyramid_{i}", t.shape, "feature map, one row per pixel", "1")
         for i, t in enumerate(levels)

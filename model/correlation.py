@@ -26,29 +26,51 @@ FAR = 4.0  # normalised: a window there lies beyond the border whole, so clampin
 
 
 def correlation_map(features: Tensor, template: Tensor) -> Tensor:
-    """Correlate a whole map. (B, C, H, W), (B, N, K, C/K, R, R) -> (B, N, K, H', W')."""
+    """Correlate a whole map. (B, C, H, W), (B, N, K, C/K, R, R) -> (B, N, H', K, W'): heads side by side in a row.
+
+    Where R = 1 this is a product per head, with landmarks before pixels as lookups need them: an engine that convolves
+    with channels last would have to turn its result, the largest tensor of a frame, value by value.
+    """
     b, n, k = template.shape[:3]
-    maps = _maps_by_head(features, template)
-    return maps.reshape(b, k, n, *maps.shape[-2:]).transpose(1, 2)
+    if template.shape[-1] == 1:
+        kernels = template.flatten(3).transpose(1, 2)  # (B, K, N, C/K)
+        maps = (kernels @ features.flatten(2).unflatten(1, (k, -1))).unflatten(-1, features.shape[-2:])
+    else:
+        maps = _maps_by_head(features, template)
+        maps = maps.reshape(b, k, n, *maps.shape[-2:])
+    return maps.permute(0, 2, 3, 1, 4)
 
 
 def _maps_by_head(features: Tensor, template: Tensor) -> Tensor:
-    """As `correlation_map`, but in the order that the grouped convolution leaves: (1, B * K * N, H', W')."""
+    """Correlate a whole map in the order that a grouped convolution leaves: (1, B * K * N, H', W')."""
     b, c, h, w = features.shape
     n, k, r = template.shape[1], template.shape[2], template.shape[-1]
     kernels = template.transpose(1, 2).reshape(b * k * n, c // k, r, r)
     return F.conv2d(features.reshape(1, b * c, h, w), kernels, groups=b * k)
 
 
-def lookup_dense(maps: Tensor, position: Tensor, kernel: int, window: int) -> Tensor:
-    """Sample correlation maps. (B, N, K, H', W'), (B, N, 2) -> (B, N, K, window, window), last axis x."""
-    size = maps.shape[-1]
-    at = (position * ((size + kernel - 1) / 2) + (size - 1) / 2)[..., None] + _centred(window, position)
-    across, down = _tents(at.clamp(0, size - 1), size).unbind(2)  # (B, N, window, W') along x and along y
-    # The heads share their tents: side by side in one product per axis, they need no copies of them.
-    x_done = (maps.flatten(2, 3) @ across.transpose(-1, -2)).unflatten(2, maps.shape[2:4])  # (B, N, K, H', window)
-    both_done = down @ x_done.transpose(2, 3).flatten(3)  # (B, N, window, K * window)
-    return both_done.unflatten(3, (maps.shape[2], window)).transpose(2, 3)
+def lookup_dense(maps: Tensor, position: Tensor, kernel: int, window: int, size: float = 2.0) -> Tensor:
+    """Sample correlation maps around positions, which are counted from the image's centre.
+
+    Rows first: one product with the rows of all heads side by side, and what it leaves is in order for the columns.
+
+    Args:
+        maps: (B, N, H', K, W'), H' = W'.
+        position: (B, N, 2).
+        kernel: R, of the templates.
+        window: looked-up points per axis.
+        size: of the image in the units of the positions; normalised coordinates make it 2.
+
+    Returns:
+        (B, N, window, K, window): y, head, x.
+    """
+    heads, width = maps.shape[3:]
+    at = position[..., None] * ((width + kernel - 1) / size) + (_centred(window, position) + (width - 1) / 2)
+    x, y = at.clamp(0, width - 1).unbind(2)  # (B, N, window)
+    pixels = torch.arange(width, dtype=at.dtype, device=at.device)
+    rows = _tents(y[..., None], pixels) @ maps.flatten(3)  # (B, N, window, K * W')
+    across = _tents(x[..., None, :], pixels[:, None])  # (B, N, W', window)
+    return (rows.reshape(*rows.shape[:2], -1, width) @ across).unflatten(2, (window, heads))
 
 
 def windowed_level(features: Tensor, template: Tensor) -> Tensor:
@@ -75,7 +97,7 @@ def lookup_windowed(
         size: of the image in the units of the points; normalised coordinates make it 2.
 
     Returns:
-        (K, window, window, B * N), K the heads of all levels, x before the landmarks: what `lookup_dense` gives.
+        (K, window, window, B * N), K the heads of all levels, x before the landmarks: the numbers of `lookup_dense`.
     """
     forms = [_Form.of(x, t) for x, t in zip(levels, templates, strict=True)]
     reach, far = window + 1, FAR * size / 2  # reach: map pixels per axis that the bilinear weights touch
@@ -190,7 +212,6 @@ def _centred(window: int, like: Tensor) -> Tensor:
     return torch.arange(window, dtype=like.dtype, device=like.device) - (window - 1) / 2
 
 
-def _tents(points: Tensor, count: int) -> Tensor:
-    """Bilinear weights of pixels 0 .. count - 1. (..., J) -> (..., J, count)."""
-    pixels = torch.arange(count, dtype=points.dtype, device=points.device)
-    return (1 - (points[..., None] - pixels).abs()).clamp(min=0)
+def _tents(points: Tensor, pixels: Tensor) -> Tensor:
+    """Bilinear weights of pixels at points, broadcast against each other."""
+    return (1 - (points - pixels).abs()).clamp(min=0)

@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 
 from qlot.model.backbone import ConvNormAct
-from qlot.model.correlation import lookup_windowed
+from qlot.model.correlation import lookup_dense, lookup_windowed
 from qlot.model.fuse_refiner import FusedBranch, FusedRefiner, FusedRowBranch, soft_shrink
 from qlot.model.layers import ChannelShuffle
-from qlot.model.qlot import IMAGE_MEAN, IMAGE_STD, QLOT, Features, Lowering, correlate, look_up
+from qlot.model.qlot import IMAGE_MEAN, IMAGE_STD, QLOT, Features, Lowering, correlate
 from qlot.model.refiner import Update
 
 BLOCK = 16  # channels in a block of the layouts in which engines on CPUs convolve; others leave it for a padding
@@ -180,8 +180,9 @@ class FusedQLOT(nn.Module):
         window, size = self.config.window, self.config.image_size
         centred = position - (size - 1) / 2
         if self.lowering == "dense":
-            seen = look_up(levels, self.templates, centred[None] * (2 / size), window, self.lowering)
-            return [soft_shrink(x[0]).flatten(1) for x in seen]
+            pairs = zip(levels, self.templates, strict=True)
+            seen = [lookup_dense(m, centred[None], t.shape[-1], window, size) for m, t in pairs]
+            return [soft_shrink(x[0].flatten(1)) for x in seen]
         seen = soft_shrink(lookup_windowed(levels, self.templates, centred.T, window, size))
         return [x.flatten(1, 2) for x in seen.split(self.config.correlation_heads)]
 

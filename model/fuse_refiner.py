@@ -73,11 +73,12 @@ class FusedRowBranch(nn.Module):
     def __init__(self, branch: CorrelationBranch, window: int) -> None:
         super().__init__()
         matrix, bias = _patch_matrix(branch, window)
-        self.patch = linear(torch.block_diag(*matrix), bias)
+        by_head = torch.block_diag(*matrix).unflatten(1, (-1, window, window))  # (features, K, window, window)
+        self.patch = linear(by_head.transpose(1, 2).flatten(1), bias)
         self.linear = branch.linear
 
     def forward(self, patch: Tensor) -> Tensor:
-        """(N, K * window^2) after the soft shrink -> (N, C) before the norm."""
+        """(N, window * K * window) after the soft shrink, in the order of `lookup_dense` -> (N, C) before the norm."""
         return self.linear(F.silu(self.patch(patch)))
 
 

@@ -26,7 +26,7 @@ IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
 class Features(NamedTuple):
     """A frame as the refiner sees it; the form of `levels` follows the lowering.
 
-    dense: correlation maps (B, N, K_i, H', W').
+    dense: correlation maps (B, N, H', K_i, W').
     windowed: feature rows (B, H * W, C), or maps (B, K_i * N, H, W) where R_i = 1.
     """
 
@@ -53,7 +53,8 @@ def look_up(
     """Correlation patches (B, N, K_i, window, window) around the positions (B, N, 2)."""
     if lowering == "dense":
         return [
-            correlation.lookup_dense(m, position, t.shape[-1], window) for m, t in zip(levels, templates, strict=True)
+            correlation.lookup_dense(m, position, t.shape[-1], window).transpose(2, 3)
+            for m, t in zip(levels, templates, strict=True)
         ]
     seen = correlation.lookup_windowed(levels, templates, position.flatten(0, 1).T, window)
     by_landmark = seen.unflatten(-1, position.shape[:2]).permute(3, 4, 0, 1, 2)

@@ -157,7 +157,7 @@ class Unroll(nn.Module):
 def correlation_maps(features: Tensor, template: Tensor) -> Tensor:
     """Correlate as one matrix product per clip and head, which trains several times faster than a grouped convolution.
 
-    (B, L, C, H, W), (B, N, K, C/K, R, R) -> (B, L, K, N, H', W'): `correlation_map` of each frame, heads first.
+    (B, L, C, H, W), (B, N, K, C/K, R, R) -> (B, L, K, N, H', W'): as `correlation_map` of each frame, heads first.
     """
     height, width = features.shape[-2:]
     k, r = template.shape[2], template.shape[-1]
@@ -172,8 +172,8 @@ def correlation_maps(features: Tensor, template: Tensor) -> Tensor:
 def _look_up(maps: Tensor, position: Tensor, kernel: int, window: int) -> Tensor:
     """`lookup_dense` on maps (B, K, N, H, W) as they are in memory: every head counts as a landmark of its own."""
     k = maps.shape[1]
-    patches = lookup_dense(maps.flatten(1, 2)[:, :, None], position.repeat(1, k, 1), kernel, window)
-    return patches.squeeze(2).unflatten(1, (k, -1)).transpose(1, 2)
+    patches = lookup_dense(maps.flatten(1, 2).unsqueeze(3), position.repeat(1, k, 1), kernel, window)
+    return patches.squeeze(3).unflatten(1, (k, -1)).transpose(1, 2)
 
 
 def unsure_loss(state: State, batch: Batch) -> Tensor:

@@ -114,7 +114,7 @@ def test_intermediate_values(model: QLOT, reference: Tensors) -> None:
     got["correlator_query_embedding"] = model.templates.trunk(model.encoding(points))
     if model.lowering == "dense":
         maps = correlate(pyramid, queries.templates, "dense")
-        got |= {f"similarity_map_{i}_first4queries": m[:, :4] for i, m in enumerate(maps)}
+        got |= {f"similarity_map_{i}_first4queries": m[:, :4].transpose(2, 3) for i, m in enumerate(maps)}
     levels = correlate(pyramid, queries.templates, model.lowering)
     position = points[..., :2] * torch.tensor([1.0, -1.0])
     patches = look_up(levels, queries.templates, position, 5, model.lowering)

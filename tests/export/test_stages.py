@@ -19,7 +19,7 @@ N, C, S, H = len(small.layout()), small.SMALL.channels, small.SMALL.image_size, 
 LOWERINGS: tuple[Lowering, ...] = ("dense", "windowed")
 STAGES = ("extractor", "refiner", "refiner_unrolled")
 FEATURES = {
-    "dense": {"map_0": (1, N, 2, 23, 23), "map_1": (1, N, 3, 12, 12), "map_2": (1, N, 4, 6, 6), "context": (1, C)},
+    "dense": {"map_0": (1, N, 23, 2, 23), "map_1": (1, N, 12, 3, 12), "map_2": (1, N, 6, 4, 6), "context": (1, C)},
     "windowed": {"pyramid_0": (1, 576, C), "map_1": (1, 3 * N, 12, 12), "map_2": (1, 4 * N, 6, 6), "context": (1, C)},
 }
 STATE = {"landmarks": (1, N, 7), "hidden": (1, N, H)}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from qlot.model.correlation import block_diagonal, correlation_map, lookup_dense, lookup_windowed, windowed_level
+from qlot.model.correlation import block_diagonal, correlation_map, lookup_windowed, windowed_level
 from qlot.model.qlot import look_up
 
 WINDOW = 5
@@ -34,7 +34,7 @@ def oracle(features: Tensor, template: Tensor, position: Tensor, window: int) ->
 
 
 def both(features: Tensor, template: Tensor, position: Tensor, window: int = WINDOW) -> tuple[Tensor, Tensor]:
-    dense = lookup_dense(correlation_map(features, template), position, template.shape[-1], window)
+    dense = look_up((correlation_map(features, template),), (template,), position, window, "dense")[0]
     return dense, look_up((windowed_level(features, template),), (template,), position, window, "windowed")[0]
 
 
@@ -105,7 +105,7 @@ def test_the_last_axis_is_x() -> None:
 
 def test_far_outside_is_the_border() -> None:
     features, template = random_case(2, 9, 1, 1, 1, 1)
-    corner = correlation_map(features, template)[0, 0, 0, -1, 0]
+    corner = correlation_map(features, template)[0, 0, -1, 0, 0]
     for found in both(features, template, torch.tensor([[[-1e30, math.inf]]], dtype=torch.float64)):
         torch.testing.assert_close(found, corner.expand_as(found), atol=1e-10, rtol=0)
 
@@ -124,7 +124,7 @@ def test_a_wrong_position_scale_would_be_seen() -> None:
     """Level 0 has a 2x2 kernel: positions scale with the feature map's width, not with the correlation map's."""
     features, template = random_case(3, 13, 2, 2, 1, 4)
     position = torch.full((1, 4, 2), 0.8, dtype=torch.float64)
-    wrong = lookup_dense(correlation_map(features, template), position * 12 / 13, 2, WINDOW)
+    wrong = look_up((correlation_map(features, template),), (template,), position * 12 / 13, WINDOW, "dense")[0]
     assert (wrong - oracle(features, template, position, WINDOW)).abs().max() > 0.1
 
 

@@ -169,7 +169,7 @@ def test_a_perfect_map_leaves_the_entropy_of_the_bilinear_weights(kernel: int) -
 def test_the_map_is_read_where_the_network_looks_it_up(kernel: int) -> None:
     """A ramp along x says where a lookup at the target reads it; the weights of the loss must have that mean."""
     target = torch.tensor([[[0.21, -0.4]]], dtype=D)
-    ramp = torch.arange(8, dtype=D).expand(1, 1, 1, 8, 8)
+    ramp = torch.arange(8, dtype=D).expand(1, 1, 8, 1, 8)
     read = lookup_dense(ramp, target, kernel, 1).item()
     maps = torch.zeros(1, 1, 1, 8, 8, dtype=D, requires_grad=True)
     losses.map_cross_entropy([maps], target, torch.ones(1, 1, dtype=torch.bool), [kernel]).backward()

@@ -78,9 +78,9 @@ def test_maps_and_lookup_are_those_of_the_dense_lowering(kernel: int) -> None:
     maps = correlation_maps(features, templates)
     for frame in range(3):
         expected = correlation_map(features[:, frame], templates)
-        assert torch.allclose(maps[:, frame].transpose(1, 2), expected, atol=1e-12)
+        assert torch.allclose(maps[:, frame].permute(0, 2, 3, 1, 4), expected, atol=1e-12)
         patches = _look_up(maps[:, frame], position, kernel, 5)
-        assert torch.allclose(patches, lookup_dense(expected, position, kernel, 5), atol=1e-12)
+        assert torch.allclose(patches, lookup_dense(expected, position, kernel, 5).transpose(2, 3), atol=1e-12)
 
 
 @torch.no_grad()
