@@ -220,6 +220,8 @@ def _scheme(scheme: SchemeName | None, fp16: bool, int8: bool) -> str:
 
 
 def _report(console: Console, result: ExportResult) -> None:
+    from qlot.export.parity_table import print_levels
+
     manifest, report = result.bundle.manifest, result.report
     if manifest.scheme.requested != manifest.scheme.name:
         console.print(f"--{manifest.scheme.requested} is scheme {manifest.scheme.name} (see `qlot inspect`)")
@@ -231,17 +233,7 @@ def _report(console: Console, result: ExportResult) -> None:
         size = sum(f.bytes for f in manifest.files if stage.holds(f.path))
         table.add_row(name, stage.file, f"{size / 1e6:.2f}", f"{stage.macs / 1e6:.1f}")
     console.print(table)
-    worst = report.worst
-    console.print(
-        f"parity over {len(report.errors)} free-running frames against float32 PyTorch, px of the network input: "
-        f"median {report.median_px:.2g}, p99 {report.p99_px:.2g}, max {report.max_px:.2g} "
-        f"(frame {worst.frame}, step {worst.step}, {worst.landmark}), max of frames' results "
-        f"{report.max_result_px:.2g}, {report.tolerance.px:g} allowed; "
-        f"ln sigma max {report.sigma:.2g}, {report.tolerance.log_sigma:g} allowed; "
-        f"flicker {report.flicker:+.2%}, {report.flicker_allowed:.0%} allowed",
-        highlight=False,
-    )
-    console.print(f"engine: {report.engine}", highlight=False)
+    print_levels(console, report)
     console.print(f"written: {result.bundle.path}", highlight=False, soft_wrap=True)
 
 

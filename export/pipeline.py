@@ -19,12 +19,10 @@ from qlot.export.errors import ExportError
 from qlot.export.parity import (
     GOLDEN_LENGTH,
     PARITY_LENGTH,
-    ParityReport,
     first_frames,
-    measure,
     parity_spec,
-    record_reference,
 )
+from qlot.export.parity_levels import Levels, measure_levels, record_levels
 from qlot.export.schemes import SchemePlan, plan_for
 from qlot.export.stages import Stage, make_stages
 from qlot.export.targets import Converter, Graph, load_target
@@ -86,7 +84,7 @@ class ExportResult:
     """A written bundle, and how it did on the parity frames."""
 
     bundle: Bundle
-    report: ParityReport
+    report: Levels
     calibration: CalibrationSpec | None
 
 
@@ -132,13 +130,13 @@ class _Build:
     clip: Clip | None  # for calibration
     progress: Progress
 
-    def write(self, folder: Path) -> ParityReport:
+    def write(self, folder: Path) -> Levels:
         """Write a verified bundle into a folder and return how it did on the parity frames."""
         reference, held_back = TorchStages(self.model, self.layout), parity_clip()
         metadata = checkpoint_metadata(self.path)
         spec = tracker_spec(self.model.config, self.layout, self._confidence(metadata, reference))
         self.progress(f"tracking {PARITY_LENGTH} parity frames in PyTorch")
-        expected = record_reference(reference, spec, held_back, PARITY_LENGTH)
+        expected = record_levels(reference, spec, held_back)
 
         lowering = self.request.lowering or self.target.DEFAULT_LOWERING
         points = torch.tensor(self.layout.points, dtype=torch.float32)
@@ -149,7 +147,7 @@ class _Build:
         tolerance = self.plan.tolerance_at(self.model.config.image_size)
         writer.write_graphs(folder, graphs)
         writer.write_legal(folder)
-        golden = first_frames(expected, GOLDEN_LENGTH) if self.request.golden else None
+        golden = first_frames(expected.run, GOLDEN_LENGTH) if self.request.golden else None
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             model=ModelSpec(
@@ -171,9 +169,9 @@ class _Build:
         )
         writer.write_manifest(folder, manifest)
         self.progress("verifying the written bundle")
-        report = measure(Bundle.open(folder), expected, self.plan)
+        report = measure_levels(Bundle.open(folder), expected, stages, self.plan)
         report.check()
-        parity = parity_spec(report, reference, held_back)
+        parity = parity_spec(report.free, reference, held_back)
         writer.write_manifest(folder, manifest.model_copy(update={"parity": parity}))
         if self.request.golden:
             replay(Bundle.open(folder)).check()

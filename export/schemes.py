@@ -40,8 +40,10 @@ class SchemePlan:
     arithmetic: dict[Group, Arithmetic]
     rules: dict[str, str]  # for people and the manifest
     tolerance: ToleranceSpec
+    median_px: float  # of the distances over frames, steps and landmarks; of a stage alone likewise
+    psnr: float  # dB, least of any output of the extractor, its peak the reference's range over the parity frames
     calibrated: bool = False
-    flicker: float = 0.03  # largest relative change of a track's flicker
+    flicker: float = 0.03  # largest relative change of a track's flicker, on every clip
 
     def tolerance_at(self, size: int) -> ToleranceSpec:
         """Return the tolerance for an input of `size` pixels.
@@ -65,6 +67,8 @@ PLANS: dict[Scheme, SchemePlan] = {
         {"extractor stem": "float32", "extractor convolutions": "float32", "refiner hidden linears": "float32"},
         {"all": "float32 storage and arithmetic"},
         tolerance=ToleranceSpec(px=0.02, log_sigma=0.002),
+        median_px=0.002,
+        psnr=90.0,
     ),
     "fp16": SchemePlan(
         "fp16",
@@ -75,6 +79,8 @@ PLANS: dict[Scheme, SchemePlan] = {
             "kept float": _KEPT,
         },
         tolerance=ToleranceSpec(px=0.15, log_sigma=0.05),
+        median_px=0.02,
+        psnr=50.0,
     ),
     "w8": SchemePlan(
         "w8",
@@ -90,6 +96,8 @@ PLANS: dict[Scheme, SchemePlan] = {
             "kept float": _KEPT,
         },
         tolerance=ToleranceSpec(px=0.5, log_sigma=0.2),
+        median_px=0.1,
+        psnr=30.0,
     ),
     "w8a8": SchemePlan(
         "w8a8",
@@ -102,6 +110,8 @@ PLANS: dict[Scheme, SchemePlan] = {
             "kept float": _KEPT,
         },
         tolerance=ToleranceSpec(px=1.5, log_sigma=1.0),
+        median_px=0.25,
+        psnr=20.0,
         calibrated=True,
         flicker=0.1,
     ),

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from qlot.export.clips import parity_clip
 from qlot.export.errors import ExportError
-from qlot.export.parity import PARITY_LENGTH, ParityReport, measure, record_reference
+from qlot.export.parity_levels import Levels, measure_levels, record_levels
 from qlot.export.pipeline import load_model, resolve_checkpoint
 from qlot.export.schemes import PLANS
+from qlot.export.stages import make_stages
 from qlot.model.checkpoint import file_sha256
+from qlot.model.fuse import fuse
 from qlot.model.layout import Layout
-from qlot.model.stages import TorchStages
+from qlot.model.stages import TorchStages, write_mask
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.manifest import LayoutSpec
 
 
-def verify_against_torch(bundle: Bundle, checkpoint: str | None = None) -> ParityReport:
-    """Run a bundle free over the parity frames of the sample clip, beside its checkpoint in float32 PyTorch.
+def verify_against_torch(bundle: Bundle, checkpoint: str | None = None) -> Levels:
+    """Hold a bundle against its checkpoint in float32 PyTorch over the parity frames of the sample clip.
 
     Args:
         bundle: an open bundle.
@@ -34,9 +37,11 @@ def verify_against_torch(bundle: Bundle, checkpoint: str | None = None) -> Parit
             f"{path.name} is not the checkpoint that {bundle.path} was exported from (other hash): pass it with "
             "--checkpoint."
         )
-    reference = TorchStages(load_model(path), _layout(manifest.layout))
-    expected = record_reference(reference, manifest, parity_clip(), PARITY_LENGTH)
-    return measure(bundle, expected, PLANS[manifest.scheme.name])
+    model, layout = load_model(path), _layout(manifest.layout)
+    expected = record_levels(TorchStages(model, layout), manifest, parity_clip())
+    points = torch.tensor(layout.points, dtype=torch.float32)
+    fused = fuse(model, points, mask=write_mask(layout), lowering=manifest.lowering)
+    return measure_levels(bundle, expected, make_stages(fused), PLANS[manifest.scheme.name])
 
 
 def _layout(spec: LayoutSpec) -> Layout:
