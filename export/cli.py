@@ -146,6 +146,16 @@ def export(
             rich_help_panel="Output",
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the parity report as one HTML page, whether the bundle passes or not; with --target all, "
+            "FILE is a folder of one page for each.",
+            show_default="none",
+            rich_help_panel="Output",
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an existing bundle.", rich_help_panel="Output")
     ] = False,
@@ -180,6 +190,7 @@ def export(
             out=out / one if out and several else out,
             force=force,
             golden=golden,
+            report=report / f"{one}.html" if report and several else report,
         )
         for one in _TARGETS[target]
     ]
@@ -190,6 +201,8 @@ def export(
     with console.status("starting") as status:
         result = run(requests[0], lambda text: status.update(text))
     _report(console, result)
+    if report:
+        console.print(f"report: {report}", highlight=False, soft_wrap=True)
 
 
 def _export_each(console: Console, requests: Sequence[ExportRequest]) -> None:
