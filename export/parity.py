@@ -82,7 +82,7 @@ def record_run(stages: Stages, spec: TrackerSpec, crops: NDArray[np.uint8], boxe
     (_, n, _), channels = spec.state.landmarks, spec.state.hidden[2]
     gate = np.array([spec.gate.radius, spec.gate.cutoff], np.float32)
     empty = np.zeros((frames, int(steps.max()), n, 7), np.float32)
-    places = np.array([(b.center_x, b.center_y, b.side) for b in boxes])
+    places = np.array([(b.center_x, b.center_y, b.side) for b in boxes], np.float64)
     blank = GoldenSequence(crops, places, steps, empty, np.zeros((frames, n, channels), np.float32), gate)
     landmarks, hidden = empty.copy(), blank.hidden.copy()
     for t, states in enumerate(run_frames(stages, blank, np.array(spec.layout.points))):

@@ -137,6 +137,7 @@ class StagesReport:
                 Check("a", who, "median", s.spread.median, self.plan.median_px, "px"),
                 Check("a", who, "largest error of a frame's last step", result, self.tolerance.px, "px"),
                 Check("a", who, "largest error of ln sigma", sigma, self.tolerance.log_sigma, "ln px"),
+                Check("a", who, "largest error of the hidden state", float(s.hidden.max()), self.plan.hidden, ""),
             ]
             if s.psnr:
                 worst = min(s.psnr, key=lambda name: s.psnr[name])

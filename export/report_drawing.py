@@ -42,7 +42,7 @@ def curves(series: Mapping[str, Array], limits: Mapping[str, float], x_name: str
         parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
         parts.append(element("text", f"{10.0**decade:g}", x=LEFT - 6, y=y + 4, text_anchor="end"))
     parts += [
-        element("text", str(i), x=x_of(i), y=HEIGHT - BOTTOM + 15, text_anchor="middle")
+        element("text", str(i), x=x_of(i), y=HEIGHT - BOTTOM + 17, text_anchor="middle")
         for i in range(0, last + 1, max(1, 10 * round(last / 60)))
     ]
     parts.append(element("text", x_name, x=(LEFT + WIDTH) / 2, y=HEIGHT - 5, text_anchor="middle"))

@@ -114,7 +114,7 @@ def _verdicts(levels: Levels) -> Element:
             f"{c.subject}: {c.figure}",
             verdict(c.passed),
             f"{c.value:.3g}",
-            f"{'±' if c.level == 'c' else sign[c.bound]} {c.limit:g} {c.unit}",
+            f"{'±' if c.level == 'c' else sign[c.bound]} {c.limit:g} {c.unit}".strip(),
         )
         for c in levels.checks
     ]
@@ -221,7 +221,7 @@ def _clip_rows(clip: ClipReport) -> Iterator[tuple[Element | str, ...]]:
     def row(figure: str, x: Compared, change: str) -> tuple[Element | str, ...]:
         return (f"{clip.name}, {clip.frames} frames", figure, f"{x.reference:.3g}", f"{x.bundle:.3g}", change)
 
-    yield row("NMF, % of face size at 256", clip.nmf, f"{100 * clip.nmf.change:+.2f} %")
+    yield row("NMF, px/100 on a face of 256 px", clip.nmf, f"{100 * clip.nmf.change:+.2f} %")
     yield row(f"NME, % of {clip.normaliser}", clip.nme, "")
     if clip.lag:
         yield row("lag, ms", clip.lag, "")

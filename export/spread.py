@@ -56,8 +56,5 @@ class Check:
     @property
     def text(self) -> str:
         """The finding as a clause."""
-        return f"{self.subject}: {self.figure} {_number(self.value)} {self.unit}, {self.bound} {self.limit:g} allowed"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}"
+        found = f"{self.value:.3g} {self.unit}".strip()
+        return f"{self.subject}: {self.figure} {found}, {self.bound} {self.limit:g} allowed"
