@@ -20,7 +20,7 @@ def verify(
         typer.Option(
             "--torch",
             help="Run PyTorch beside the bundle over 120 frames of the sample clip, instead of the golden sequence "
-            "(30 frames). Needs the export extra.",
+            "(30 frames): each stage alone, the free run, the task. Needs the export extra.",
         ),
     ] = False,
     checkpoint: Annotated[
@@ -33,6 +33,10 @@ def verify(
             show_default="the shipped weights of the bundle's preset",
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --torch: also write one HTML page.", show_default="none"),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads of the inference engine.")] = 1,
 ) -> None:
     """Run a bundle free over recorded frames on this machine and compare with float32 PyTorch.
@@ -42,6 +46,8 @@ def verify(
     from qlot.runtime import verify_cli
 
     console = Console()
+    if report and not torch:
+        raise QlotError("--report needs --torch: the report holds the bundle against PyTorch.")
     if not torch:
         verify_cli.verify(bundle, console, threads)
         return
@@ -52,9 +58,8 @@ def verify(
 
     opened = Bundle.open(bundle)
     with console.status("running PyTorch over 120 frames"):
-        report = verification.verify_against_torch(opened, checkpoint)
-    verify_cli.print_report(report, console, f"{bundle} against PyTorch, float32")
-    report.check()
+        levels = verification.verify_against_torch(opened, checkpoint, console, report)
+    levels.check()
     console.print("passed", style="green")
 
 

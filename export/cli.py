@@ -146,6 +146,16 @@ def export(
             rich_help_panel="Output",
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the parity report as one HTML page, whether the bundle passes or not; with --target all, "
+            "FILE is a folder of one page for each.",
+            show_default="none",
+            rich_help_panel="Output",
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an existing bundle.", rich_help_panel="Output")
     ] = False,
@@ -180,6 +190,7 @@ def export(
             out=out / one if out and several else out,
             force=force,
             golden=golden,
+            report=report / f"{one}.html" if report and several else report,
         )
         for one in _TARGETS[target]
     ]
@@ -190,6 +201,8 @@ def export(
     with console.status("starting") as status:
         result = run(requests[0], lambda text: status.update(text))
     _report(console, result)
+    if report:
+        console.print(f"report: {report}", highlight=False, soft_wrap=True)
 
 
 def _export_each(console: Console, requests: Sequence[ExportRequest]) -> None:
@@ -220,6 +233,8 @@ def _scheme(scheme: SchemeName | None, fp16: bool, int8: bool) -> str:
 
 
 def _report(console: Console, result: ExportResult) -> None:
+    from qlot.export.parity_table import print_levels
+
     manifest, report = result.bundle.manifest, result.report
     if manifest.scheme.requested != manifest.scheme.name:
         console.print(f"--{manifest.scheme.requested} is scheme {manifest.scheme.name} (see `qlot inspect`)")
@@ -231,17 +246,7 @@ def _report(console: Console, result: ExportResult) -> None:
         size = sum(f.bytes for f in manifest.files if stage.holds(f.path))
         table.add_row(name, stage.file, f"{size / 1e6:.2f}", f"{stage.macs / 1e6:.1f}")
     console.print(table)
-    worst = report.worst
-    console.print(
-        f"parity over {len(report.errors)} free-running frames against float32 PyTorch, px of the network input: "
-        f"median {report.median_px:.2g}, p99 {report.p99_px:.2g}, max {report.max_px:.2g} "
-        f"(frame {worst.frame}, step {worst.step}, {worst.landmark}), max of frames' results "
-        f"{report.max_result_px:.2g}, {report.tolerance.px:g} allowed; "
-        f"ln sigma max {report.sigma:.2g}, {report.tolerance.log_sigma:g} allowed; "
-        f"flicker {report.flicker:+.2%}, {report.flicker_allowed:.0%} allowed",
-        highlight=False,
-    )
-    console.print(f"engine: {report.engine}", highlight=False)
+    print_levels(console, report)
     console.print(f"written: {result.bundle.path}", highlight=False, soft_wrap=True)
 
 

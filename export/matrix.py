@@ -46,7 +46,7 @@ class Outcome:
         """The outcome in words."""
         if self.result is None:
             return f"not written: {self.reason}"
-        bundle, report = self.result.bundle, self.result.report
+        bundle, report = self.result.bundle, self.result.report.free
         size = sum(f.bytes for f in bundle.manifest.files) / 1e6
         return f"written: {size:.2f} MB, within {report.max_result_px:.2g} px: {bundle.path}"
 

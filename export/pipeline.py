@@ -16,15 +16,15 @@ from qlot.export.calibration import record
 from qlot.export.clips import Clip, calibration_clip, parity_clip
 from qlot.export.contract import tracker_spec
 from qlot.export.errors import ExportError
+from qlot.export.host_latency import measure_latency
 from qlot.export.parity import (
     GOLDEN_LENGTH,
     PARITY_LENGTH,
-    ParityReport,
     first_frames,
-    measure,
     parity_spec,
-    record_reference,
 )
+from qlot.export.parity_levels import Levels, measure_levels, record_levels
+from qlot.export.report_page import Findings, check_place, write_page
 from qlot.export.schemes import SchemePlan, plan_for
 from qlot.export.stages import Stage, make_stages
 from qlot.export.targets import Converter, Graph, load_target
@@ -67,6 +67,7 @@ class ExportRequest:
         out: the bundle's folder; None names it by preset, layout, target and scheme, in the working directory.
         force: replace an existing bundle.
         golden: include the golden sequence.
+        report: HTML page for the parity report, written whether the bundle passes or not; None for none.
     """
 
     target: Target
@@ -79,6 +80,7 @@ class ExportRequest:
     out: Path | None = None
     force: bool = False
     golden: bool = True
+    report: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class ExportResult:
     """A written bundle, and how it did on the parity frames."""
 
     bundle: Bundle
-    report: ParityReport
+    report: Levels
     calibration: CalibrationSpec | None
 
 
@@ -112,9 +114,11 @@ def export(request: ExportRequest, progress: Progress = lambda _: None) -> Expor
         raise ExportError(str(e)) from e
     name = f"qlot-{model.config.preset}-{layout.name}-{request.target}-{plan.name}"
     out = Path(os.path.abspath(request.out or name))  # noqa: PTH100 - resolve() would follow a link at `out`
+    if request.report is not None:
+        check_place(request.report, out)
     clip = calibration_clip(request.calibration) if plan.calibrated else None
     with writer.replacing(out, request.force) as folder:  # refuses a bad place before the work
-        report = _Build(request, plan, target, path, model, layout, clip, progress).write(folder)
+        report = _Build(request, out, plan, target, path, model, layout, clip, progress).write(folder)
     bundle = Bundle.open(out)
     return ExportResult(bundle, report, bundle.manifest.scheme.calibration)
 
@@ -124,6 +128,7 @@ class _Build:
     """The work between a checked request and a verified folder."""
 
     request: ExportRequest
+    out: Path
     plan: SchemePlan
     target: Converter
     path: Path
@@ -132,13 +137,13 @@ class _Build:
     clip: Clip | None  # for calibration
     progress: Progress
 
-    def write(self, folder: Path) -> ParityReport:
+    def write(self, folder: Path) -> Levels:
         """Write a verified bundle into a folder and return how it did on the parity frames."""
         reference, held_back = TorchStages(self.model, self.layout), parity_clip()
         metadata = checkpoint_metadata(self.path)
         spec = tracker_spec(self.model.config, self.layout, self._confidence(metadata, reference))
         self.progress(f"tracking {PARITY_LENGTH} parity frames in PyTorch")
-        expected = record_reference(reference, spec, held_back, PARITY_LENGTH)
+        expected = record_levels(reference, spec, held_back)
 
         lowering = self.request.lowering or self.target.DEFAULT_LOWERING
         points = torch.tensor(self.layout.points, dtype=torch.float32)
@@ -149,7 +154,7 @@ class _Build:
         tolerance = self.plan.tolerance_at(self.model.config.image_size)
         writer.write_graphs(folder, graphs)
         writer.write_legal(folder)
-        golden = first_frames(expected, GOLDEN_LENGTH) if self.request.golden else None
+        golden = first_frames(expected.run, GOLDEN_LENGTH) if self.request.golden else None
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             model=ModelSpec(
@@ -171,10 +176,14 @@ class _Build:
         )
         writer.write_manifest(folder, manifest)
         self.progress("verifying the written bundle")
-        report = measure(Bundle.open(folder), expected, self.plan)
+        report = measure_levels(Bundle.open(folder), expected, stages, self.plan)
+        parity = parity_spec(report.free, reference, held_back)
+        manifest = manifest.model_copy(update={"parity": parity})
+        if self.request.report is not None:
+            latency = measure_latency(Bundle.open(folder), expected.run)
+            write_page(self.request.report, Findings(self.out.name, manifest, report, latency))
         report.check()
-        parity = parity_spec(report, reference, held_back)
-        writer.write_manifest(folder, manifest.model_copy(update={"parity": parity}))
+        writer.write_manifest(folder, manifest)
         if self.request.golden:
             replay(Bundle.open(folder)).check()
         return report

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import torch
+from rich.console import Console
 
 from qlot.export.clips import parity_clip
 from qlot.export.errors import ExportError
-from qlot.export.parity import PARITY_LENGTH, ParityReport, measure, record_reference
+from qlot.export.host_latency import measure_latency
+from qlot.export.parity_levels import Levels, measure_levels, record_levels
+from qlot.export.parity_table import print_levels
 from qlot.export.pipeline import load_model, resolve_checkpoint
+from qlot.export.report_page import Findings, check_place, write_page
 from qlot.export.schemes import PLANS
+from qlot.export.stages import make_stages
 from qlot.model.checkpoint import file_sha256
+from qlot.model.fuse import fuse
 from qlot.model.layout import Layout
-from qlot.model.stages import TorchStages
+from qlot.model.stages import TorchStages, write_mask
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.manifest import LayoutSpec
 
 
-def verify_against_torch(bundle: Bundle, checkpoint: str | None = None) -> ParityReport:
-    """Run a bundle free over the parity frames of the sample clip, beside its checkpoint in float32 PyTorch.
+def verify_against_torch(
+    bundle: Bundle, checkpoint: str | None = None, console: Console | None = None, page: Path | None = None
+) -> Levels:
+    """Hold a bundle against its checkpoint in float32 PyTorch over the parity frames of the sample clip.
 
     Args:
         bundle: an open bundle.
         checkpoint: file or name of shipped weights; None looks among the shipped weights.
+        console: where the table goes; None for nowhere.
+        page: where the report goes as HTML; None for nowhere.
 
     Raises:
-        ExportError: the checkpoint is not the one the bundle was exported from, or cannot be found.
+        ExportError: the checkpoint is not the one the bundle was exported from, or cannot be found; or the page cannot
+            be written.
     """
+    if page is not None:
+        check_place(page, bundle.path)
     manifest = bundle.manifest
     name = checkpoint or manifest.model.checkpoint.removesuffix(".safetensors")
     path = resolve_checkpoint(name)
@@ -34,9 +50,16 @@ def verify_against_torch(bundle: Bundle, checkpoint: str | None = None) -> Parit
             f"{path.name} is not the checkpoint that {bundle.path} was exported from (other hash): pass it with "
             "--checkpoint."
         )
-    reference = TorchStages(load_model(path), _layout(manifest.layout))
-    expected = record_reference(reference, manifest, parity_clip(), PARITY_LENGTH)
-    return measure(bundle, expected, PLANS[manifest.scheme.name])
+    model, layout = load_model(path), _layout(manifest.layout)
+    expected = record_levels(TorchStages(model, layout), manifest, parity_clip())
+    points = torch.tensor(layout.points, dtype=torch.float32)
+    fused = fuse(model, points, mask=write_mask(layout), lowering=manifest.lowering)
+    levels = measure_levels(bundle, expected, make_stages(fused), PLANS[manifest.scheme.name])
+    if console is not None:
+        print_levels(console, levels)
+    if page is not None:
+        write_page(page, Findings(bundle.path.name, manifest, levels, measure_latency(bundle, expected.run)))
+    return levels
 
 
 def _layout(spec: LayoutSpec) -> Layout:
