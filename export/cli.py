@@ -16,6 +16,7 @@ from qlot.export.errors import ExportError
 if TYPE_CHECKING:
     from qlot.export.matrix import Outcome
     from qlot.export.pipeline import ExportRequest, ExportResult
+    from qlot.export.targets.coreml_options import MinIOS
     from qlot.runtime.manifest import Lowering, Target
 
 
@@ -58,6 +59,19 @@ class SchemeName(StrEnum):
     FP16 = "fp16"
     W8 = "w8"
     W8A8 = "w8a8"
+    PALETTE6 = "palette6"
+    PALETTE4 = "palette4"
+    W4 = "w4"
+
+
+class MinIOSName(StrEnum):
+    """Oldest iOS of Core ML packages."""
+
+    IOS17 = "17"
+    IOS18 = "18"
+
+
+_MIN_IOS: dict[MinIOSName, MinIOS] = {MinIOSName.IOS17: 17, MinIOSName.IOS18: 18}
 
 
 def export(
@@ -75,7 +89,8 @@ def export(
         SchemeName | None,
         typer.Option(
             help="Storage and arithmetic: fp32; fp16; w8 (weights int8); w8a8 (convolutions and hidden linears static "
-            "int8, heads and coordinates float).",
+            "int8, heads and coordinates float). Experimental, coreml alone: palette6, palette4 (weights out of 64 or "
+            "16 values a layer), w4 (weights int4 in blocks; needs --min-ios 18).",
             show_default="fp32",
             rich_help_panel="Scheme",
         ),
@@ -167,6 +182,17 @@ def export(
             rich_help_panel="Output",
         ),
     ] = True,
+    min_ios: Annotated[
+        MinIOSName, typer.Option(help="Oldest iOS that runs the packages.", rich_help_panel="Core ML")
+    ] = MinIOSName.IOS17,
+    image_input: Annotated[
+        bool,
+        typer.Option(
+            "--image-input",
+            help="The extractor takes a Core ML image (RGB, 8 bits a channel) in place of a float tensor.",
+            rich_help_panel="Core ML",
+        ),
+    ] = False,
 ) -> None:
     """Export a QLOT checkpoint to a verified bundle.
 
@@ -176,8 +202,10 @@ def export(
     """
     from qlot.export.pipeline import ExportRequest
     from qlot.export.pipeline import export as run
+    from qlot.export.targets.coreml_options import DEFAULTS, CoreMLOptions
 
     several = target is TargetName.ALL
+    coreml = CoreMLOptions(_MIN_IOS[min_ios], "image" if image_input else "tensor")
     requests = [
         ExportRequest(
             target=one,
@@ -191,6 +219,7 @@ def export(
             force=force,
             golden=golden,
             report=report / f"{one}.html" if report and several else report,
+            coreml=coreml if one == "coreml" or not several else DEFAULTS,
         )
         for one in _TARGETS[target]
     ]
@@ -258,5 +287,6 @@ def commands(app: typer.Typer) -> None:
         "- `qlot-export --target coreml --int8`\n"
         "- `qlot-export --target onnx --int8 --calib my_clip.mp4 --layout eyes`\n"
         "- `qlot-export --target onnx --fp16 -c final -o app/assets/qlot`\n"
+        "- `qlot-export --target coreml --int8 --min-ios 18 --image-input`\n"
         "- `qlot-export --target all --int8 -o bundles`"
     )(export)

@@ -28,6 +28,7 @@ from qlot.export.report_page import Findings, check_place, write_page
 from qlot.export.schemes import SchemePlan, plan_for
 from qlot.export.stages import Stage, make_stages
 from qlot.export.targets import Converter, Graph, load_target
+from qlot.export.targets.coreml_options import DEFAULTS, CoreMLOptions, check_options, with_image_input
 from qlot.model.checkpoint import CheckpointError, checkpoint_metadata, file_sha256, load_checkpoint
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout, LayoutError, load_layout
@@ -68,6 +69,7 @@ class ExportRequest:
         force: replace an existing bundle.
         golden: include the golden sequence.
         report: HTML page for the parity report, written whether the bundle passes or not; None for none.
+        coreml: options of target coreml; for another target the defaults.
     """
 
     target: Target
@@ -81,6 +83,7 @@ class ExportRequest:
     force: bool = False
     golden: bool = True
     report: Path | None = None
+    coreml: CoreMLOptions = DEFAULTS
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,9 @@ def export(request: ExportRequest, progress: Progress = lambda _: None) -> Expor
         ExportError: the request cannot be met; nothing was written.
         ParityError: the bundle strays beyond its scheme's tolerance; nothing was written.
     """
-    target = load_target(request.target)
+    target = load_target(request.target, request.coreml)
     plan = plan_for(request.target, request.scheme)
+    check_options(request.coreml, request.target, plan)
     if request.calibration is not None and not plan.calibrated:
         raise ExportError(f"scheme {plan.name} needs no calibration: leave --calib out, or choose --int8.")
     path = resolve_checkpoint(request.checkpoint)
@@ -148,7 +152,7 @@ class _Build:
         lowering = self.request.lowering or self.target.DEFAULT_LOWERING
         points = torch.tensor(self.layout.points, dtype=torch.float32)
         fused = fuse(self.model, points, mask=write_mask(self.layout), lowering=lowering)
-        stages = make_stages(fused, self.request.unrolled)
+        stages = with_image_input(make_stages(fused, self.request.unrolled), self.request.coreml)
         graphs = self._convert(stages, spec)
 
         tolerance = self.plan.tolerance_at(self.model.config.image_size)
@@ -165,6 +169,7 @@ class _Build:
                 licence=metadata.get("licence", "as the checkpoint's source states"),
             ),
             target=self.request.target,
+            min_ios=self.request.coreml.min_ios if self.request.target == "coreml" else None,
             lowering=lowering,
             scheme=self._scheme_spec(),
             stages=writer.stage_specs(stages, graphs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,19 +29,22 @@ class Program:
     Attributes:
         function: its name.
         functions: all functions of the package.
-        inputs: what `run` takes. An image-typed input is the tensor that Core ML would make of the image.
+        inputs: what `run` takes. An image-typed input is the tensor that Core ML would make of the image: 0..255.
+        images: colour space of each image-typed input, by name.
         outputs: what `run` returns.
         states: tensors that live between runs, see `new_state`.
         ops: how many of each operation it has, constants not counted.
     """
 
-    def __init__(self, mil: Any, functions: tuple[str, ...], name: str) -> None:
+    def __init__(
+        self, mil: Any, functions: tuple[str, ...], name: str, images: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Bind a function of a pymil program.
 
         Raises:
             OpError: an operation is unknown here.
         """
-        self.function, self.functions = name, functions
+        self.function, self.functions, self.images = name, functions, images
         compiler = Compiler(name)
         inputs = list(mil.inputs.values())
         states = [v for v in inputs if _wrapped(v) is not None]
@@ -125,7 +129,14 @@ def from_spec(spec: Any, weights: Path, function: str | None, where: str) -> Pro
     name = function or spec.description.defaultFunctionName or "main"
     if name not in functions:
         raise PackageError(f"{where} has no function {name!r}; there are: {', '.join(functions)}")
-    return Program(program.functions[name], functions, name)
+    return Program(program.functions[name], functions, name, _images(spec.description, name))
+
+
+def _images(description: Any, function: str) -> dict[str, str]:
+    """Return the colour space of each image-typed input."""
+    described = next((f for f in description.functions if f.name == function), description)
+    images = {f.name: f.type.imageType for f in described.input if f.type.WhichOneof("Type") == "imageType"}
+    return {name: i.ColorSpace.Name(i.colorSpace) for name, i in images.items()}
 
 
 def _wrapped(var: Any) -> Any:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qlot.export.errors import TargetError
 from qlot.export.schemes import SchemePlan
 from qlot.export.stages import Stage
+from qlot.export.targets.coreml_options import DEFAULTS, CoreMLOptions
 from qlot.runtime.manifest import Lowering, Target
 
 Feeds = Sequence[Mapping[str, NDArray[np.float32]]]
@@ -56,8 +57,8 @@ _TARGETS: dict[Target, tuple[str, str, str]] = {
 }
 
 
-def load_target(name: str) -> Converter:
-    """Import a target's module.
+def load_target(name: str, coreml: CoreMLOptions = DEFAULTS) -> Converter:
+    """Import a target's module; `coreml` are the options of that target.
 
     Raises:
         TargetError: unknown, or its extra is not installed, with the line that adds it.
@@ -67,4 +68,5 @@ def load_target(name: str) -> Converter:
     module, needs, extra = _TARGETS[name]
     if importlib.util.find_spec(needs) is None:
         raise TargetError(f"target {name} needs {needs}: pip install 'qlot-mobile[{extra}]'")
-    return cast(Converter, importlib.import_module(module))
+    loaded = importlib.import_module(module)
+    return cast(Converter, loaded.CoreMLConverter(coreml) if name == "coreml" else loaded)

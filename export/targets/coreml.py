@@ -12,22 +12,27 @@ import io
 import json
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from qlot.export.errors import TargetError
 from qlot.export.mil._coremltools import quiet
 from qlot.export.schemes import SchemePlan
 from qlot.export.stages import Stage
 from qlot.export.targets import Feeds, Graph
+from qlot.export.targets.coreml_options import DEFAULTS, CoreMLOptions
 from qlot.export.targets.coreml_program import check_products, count_macs, histogram, operations, products
 from qlot.export.targets.coreml_quantise import HalfSelector, load, quantise
+from qlot.export.targets.coreml_storage import store
 from qlot.runtime.errors import SessionError
-from qlot.runtime.manifest import StageSpec, TensorSpec
+from qlot.runtime.manifest import Lowering, StageSpec, TensorSpec
+from qlot.runtime.pixels import to_bytes
 from qlot.runtime.sessions import coreml as engine
 
 with quiet():
@@ -35,12 +40,25 @@ with quiet():
 
 DEFAULT_LOWERING = "dense"  # tent products, no gathers: what GPUs and the neural engine are made for
 TOOLS = ("torch", "coremltools")
-MINIMUM_TARGET = ct.target.iOS17  # the first with quantised activations
+VERSIONS = {17: ct.target.iOS17, 18: ct.target.iOS18}  # 17 is the first with quantised activations
 _CONVERSION_DATE = "com.github.apple.coremltools.conversion_date"
 _FOLDER = "com.apple.CoreML"  # of a package's items, below Data
 
 
-def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
+@dataclass(frozen=True)
+class CoreMLConverter:
+    """The target for the user's choice of options; `convert` is what `Converter` says."""
+
+    options: CoreMLOptions
+    DEFAULT_LOWERING: Lowering = field(default=DEFAULT_LOWERING, init=False)
+    TOOLS: tuple[str, ...] = field(default=TOOLS, init=False)
+
+    def convert(self, stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
+        """Convert a stage; see the module's `convert`."""
+        return convert(stage, plan, calibration, self.options)
+
+
+def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None, options: CoreMLOptions = DEFAULTS) -> Graph:
     """Convert a stage.
 
     Raises:
@@ -50,11 +68,13 @@ def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
         raise TargetError("target coreml takes the dense lowering only: leave --lowering out.")
     if plan.calibrated and not calibration:
         raise TargetError(f"scheme {plan.name} needs calibration inputs for the {stage.name}")
+    calibration = calibration and [as_taken(stage, feeds) for feeds in calibration]
     try:
         with _quiet(), torch.inference_mode(mode=False), torch.no_grad():
             exported = trace(stage)
             known = weight_paths(exported)
-            model = quantise(lower(exported, stage, plan, known), plan, known, calibration)
+            lowered = lower(exported, stage, plan, known, options)
+            model = store(quantise(lowered, plan, known, calibration), plan)
             program = load(model)
     except Exception as e:  # the converter's exceptions share no base class
         raise TargetError(f"coremltools failed on the {stage.name}: {e}") from e
@@ -75,14 +95,24 @@ def weight_paths(exported: Any) -> dict[str, str]:
     return {name: path.removesuffix(".weight") for name, path in named.items() if path.endswith(".weight")}
 
 
-def lower(exported: Any, stage: Stage, plan: SchemePlan, known: dict[str, str]) -> Any:
-    """Return the `MLModel` of an exported stage, its interface in float32 under the canonical names."""
+def as_taken(stage: Stage, feeds: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+    """Return recorded inputs as the stage's interface takes them: a picture as bytes where it is an image."""
+    return {t.name: to_bytes(feeds[t.name]) if t.dtype == "uint8" else feeds[t.name] for t in stage.inputs}
+
+
+def lower(
+    exported: Any, stage: Stage, plan: SchemePlan, known: dict[str, str], options: CoreMLOptions = DEFAULTS
+) -> Any:
+    """Return the `MLModel` of an exported stage, its interface in float32 under the canonical names.
+
+    An input declared uint8 becomes an RGB image, which the program scales from 0..255 to the stage's [0, 1].
+    """
     half = {"float16", "int8"} & set(plan.arithmetic.values())
     return ct.convert(
         exported,
-        inputs=[ct.TensorType(name=t.name, shape=t.shape, dtype=np.float32) for t in stage.inputs],
+        inputs=[_input(t) for t in stage.inputs],
         outputs=[ct.TensorType(name=t.name, dtype=np.float32) for t in stage.outputs],
-        minimum_deployment_target=MINIMUM_TARGET,
+        minimum_deployment_target=VERSIONS[options.min_ios],
         compute_precision=ct.transform.FP16ComputePrecision(op_selector=HalfSelector(plan, known))
         if half
         else ct.precision.FLOAT32,
@@ -135,7 +165,7 @@ def check(files: dict[str, bytes], stage: Stage, calibration: Feeds | None) -> N
         TargetError: the engine refuses the package or fails, or outputs are not finite.
     """
     spec = StageSpec(file="", iterations=stage.iterations, inputs=stage.inputs, outputs=stage.outputs, macs=0, ops={})
-    feeds = calibration[0] if calibration else {t.name: np.zeros(t.shape, np.float32) for t in stage.inputs}
+    feeds = calibration[0] if calibration else {t.name: np.zeros(t.shape, t.dtype) for t in stage.inputs}
     try:
         outputs = engine.load(files, spec, stage.name, threads=1).run(feeds)
     except SessionError as e:
@@ -143,6 +173,13 @@ def check(files: dict[str, bytes], stage: Stage, calibration: Feeds | None) -> N
     broken = sorted(name for name, value in outputs.items() if not np.isfinite(value).all())
     if broken:
         raise TargetError(f"the converted {stage.name} returns values that are not finite in: {', '.join(broken)}")
+
+
+def _input(tensor: TensorSpec) -> Any:
+    if tensor.dtype == "uint8":
+        colours = ct.colorlayout.RGB
+        return ct.ImageType(name=tensor.name, shape=tensor.shape, scale=1 / 255, color_layout=colours)
+    return ct.TensorType(name=tensor.name, shape=tensor.shape, dtype=np.float32)
 
 
 def _text(tensor: TensorSpec) -> str:

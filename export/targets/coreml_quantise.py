@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qlot.export.mil import from_model
 from qlot.export.mil._coremltools import quiet
 from qlot.export.mil.calibration import Ranges, quantise_activations, record_ranges
@@ -13,6 +15,7 @@ from qlot.export.mil.constants import is_constant
 from qlot.export.mil.package import load_program
 from qlot.export.schemes import SchemePlan
 from qlot.export.targets import Feeds
+from qlot.export.targets.coreml_compress import compress
 from qlot.export.targets.coreml_program import Product, operations, products
 
 with quiet():
@@ -51,7 +54,7 @@ def load(model: Any) -> Any:
 
 
 def quantise(model: Any, plan: SchemePlan, known: Mapping[str, str], calibration: Feeds | None) -> Any:
-    """Return a converted model with int8 where the plan says so; unchanged if it names nothing in it.
+    """Return a converted model with the plan's storage and int8 arithmetic; unchanged if it names nothing in it.
 
     Args:
         model: `MLModel` in float32, or for a plan with int8 activations in the float16 of `HalfSelector`.
@@ -66,19 +69,16 @@ def quantise(model: Any, plan: SchemePlan, known: Mapping[str, str], calibration
     static = [p for p in found if plan.quantised(p.path) == "int8"]
     if static:
         model = _with_int8_activations(model, static, calibration or ())
-    stored = [p for p in found if plan.quantised(p.path) in ("int8", "int8 weights")]
-    if not stored:
-        return model
-    config = cto.OpLinearQuantizerConfig(
-        mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
-    )
-    return cto.linear_quantize_weights(model, _only({p.weight for p in stored}, config))
+    return compress(model, [(p, plan.quantised(p.path)) for p in found])
 
 
 def _with_int8_activations(model: Any, static: Sequence[Product], calibration: Feeds) -> Any:
-    ranges = record_ranges(from_model(model), calibration)
+    floats = ({name: value.astype(np.float32) for name, value in feeds.items()} for feeds in calibration)
+    ranges = record_ranges(from_model(model), floats)  # a picture is its values 0..255
     saturate(load(model), ranges)
-    config = cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8")
+    config = cto.OpLinearQuantizerConfig(
+        mode="linear", dtype="int8"
+    )  # after a ReLU, half of a symmetric range is empty
     return quantise_activations(model, _only({p.op for p in static}, config), ranges)
 
 

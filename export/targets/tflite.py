@@ -19,6 +19,7 @@ from qlot.export.targets import Feeds, Graph
 from qlot.export.targets.tflite_graph import histogram, operators, scopes, with_short_names
 from qlot.export.targets.tflite_modules import NamedStage
 from qlot.export.targets.tflite_quantise import check_names, quantise
+from qlot.export.targets.tflite_storage import store
 from qlot.runtime.errors import SessionError
 from qlot.runtime.manifest import StageSpec
 from qlot.runtime.sessions.tflite import Delegation, TFLiteSession
@@ -43,7 +44,8 @@ def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
     found = operators(traced)
     check_names(found, stage, plan, known)
     macs = sum(o.macs for o in found)
-    data = with_short_names(quantise(traced, stage.name, plan, known, calibration), known)
+    data = store(quantise(traced, stage.name, plan, known, calibration), plan)
+    data = with_short_names(data, known)
     split = check(data, stage, calibration)
     outside = {f"outside DELEGATE: {op}": count for op, count in split.outside.items()}
     return Graph(data, ".tflite", macs, {**histogram(operators(data)), "DELEGATE": split.partitions, **outside})

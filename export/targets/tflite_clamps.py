@@ -52,7 +52,7 @@ def without_maximum(data: bytes, ranges: Ranges) -> tuple[bytes, Ranges]:
             continue
         conv.inputs = [*conv.inputs[:2], _new_constant(model, graph, _bias(model, graph, conv) - np.float32(bound))]
         clamp.inputs = [conv.outputs[0], _new_constant(model, graph, np.array([bound], np.float32))]
-        clamp.opcodeIndex = _opcode(model, schema.BuiltinOperator.ADD)
+        clamp.opcodeIndex = opcode(model, schema.BuiltinOperator.ADD)
         clamp.builtinOptionsType, clamp.builtinOptions = schema.BuiltinOptions.AddOptions, schema.AddOptionsT()
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), ranges
 
@@ -95,7 +95,7 @@ def _new_constant(model: Any, graph: Any, values: NDArray[np.float32]) -> int:
     return len(graph.tensors) - 1
 
 
-def _opcode(model: Any, builtin: int) -> int:
+def opcode(model: Any, builtin: int) -> int:
     """Return the index of an operator code, which the file gets if it has none yet."""
     for index, code in enumerate(model.operatorCodes):
         if code.builtinCode == builtin:

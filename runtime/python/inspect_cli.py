@@ -50,13 +50,17 @@ def _model(m: Manifest) -> list[tuple[str, str]]:
     low, high = m.preprocessing.range
     x, y = m.preprocessing.crop.center
     size = m.preprocessing.size
+    ios = f" from iOS {m.min_ios}" if m.min_ios else ""
+    image = f"{size}x{size} {m.preprocessing.color} in [{low:g}, {high:g}], {m.preprocessing.layout}"
+    if m.stages["extractor"].inputs[0].dtype == "uint8":
+        image = f"{size}x{size} {m.preprocessing.color}, a Core ML image of 8 bits a channel"
     return [
         ("model", f"{m.model.preset}, {m.model.parameters:,} parameters"),
         ("weights", f"{m.model.checkpoint} (sha256 {m.model.checkpoint_sha256[:12]}), {m.model.licence}"),
-        ("target", f"{m.target}, {m.lowering} correlation, schema {m.schema_version}"),
+        ("target", f"{m.target}{ios}, {m.lowering} correlation, schema {m.schema_version}"),
         ("layout", f"{m.layout.name}, {len(m.layout.points)} landmarks, {len(m.layout.edges)} edges"),
         ("groups", ", ".join(f"{name} {len(points)}" for name, points in m.layout.groups.items()) or "none"),
-        ("image input", f"{size}x{size} {m.preprocessing.color} in [{low:g}, {high:g}], {m.preprocessing.layout}"),
+        ("image input", image),
         (
             "crop",
             f"centre ({x:g}, {y:g}), side {m.preprocessing.crop.side:g} canonical units, "

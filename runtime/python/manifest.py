@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from qlot.runtime.errors import ManifestError, SchemaVersionError
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 StageName = Literal["extractor", "refiner", "refiner_unrolled"]
 Lowering = Literal["dense", "windowed"]
-Scheme = Literal["fp32", "fp16", "w8", "w8a8"]
+Scheme = Literal["fp32", "fp16", "w8", "w8a8", "palette6", "palette4", "w4"]
 Target = Literal["onnx", "tflite", "coreml"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -268,6 +268,7 @@ class Manifest(TrackerSpec):
     schema_version: Annotated[str, Field(pattern=r"^\d+\.\d+$")]
     model: ModelSpec
     target: Target
+    min_ios: Annotated[int, Field(ge=1)] | None = None  # target coreml: oldest iOS it runs on; since 1.1
     lowering: Lowering
     scheme: SchemeSpec
     stages: dict[StageName, StageSpec]

@@ -8,6 +8,7 @@ import numpy as np
 
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.errors import SessionError
+from qlot.runtime.pixels import to_bytes
 from qlot.runtime.recurrence import Features, Gate
 from qlot.runtime.result import FloatArray
 from qlot.runtime.sessions.base import Session
@@ -28,6 +29,7 @@ class BundleStages:
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.size = bundle.manifest.preprocessing.size
         self._extractor = bundle.session("extractor", threads)
+        self._of_bytes = self._extractor.inputs[0].dtype == "uint8"
         self._refiner = bundle.session("refiner", threads)
         unrolled = bundle.manifest.stages.get("refiner_unrolled")
         self._unrolled: Session | None = bundle.session("refiner_unrolled", threads) if unrolled else None
@@ -40,7 +42,7 @@ class BundleStages:
 
     def extract(self, image: FloatArray) -> Features:
         """Run the extractor on an image (1, 3, S, S), RGB in [0, 1]."""
-        return self._extractor.run({"image": image})
+        return self._extractor.run({"image": to_bytes(image) if self._of_bytes else image})
 
     def refine(self, features: Features, state: State) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Run one step: displacement (1, N, 2) px before the gate, covariance (1, N, 3), hidden (1, N, C)."""

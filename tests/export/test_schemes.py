@@ -15,6 +15,7 @@ HIDDEN_LINEARS = {
     *(f"encoder.branches.{i}.linear" for i in range(3)), "encoder.correlation.0", "encoder.correlation.2",
     "encoder.context_features", "mixer.write_route", "mixer.read_route", "mixer.local", "mixer.out", "hidden_linear",
 }  # fmt: skip
+SLOT_MATRICES = {f"mixer.{name}" for name in ("value", "slot_read", "slot_qkv", "slot_mlp_in", "slot_mlp_out")}
 
 
 @pytest.mark.parametrize("target", get_args(Target))

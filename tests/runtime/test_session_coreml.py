@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ def spec(shape: tuple[int, ...] = (2, 3), output: str = "y") -> StageSpec:
     one = TensorSpec(name="x", shape=shape, dtype="float32", meaning="", unit="1")
     two = TensorSpec(name=output, shape=shape, dtype="float32", meaning="", unit="1")
     return StageSpec(file="refiner.mlpackage", iterations=1, inputs=(one,), outputs=(two,), macs=0, ops={})
+
+
+def of_image() -> StageSpec:
+    """A stage that takes an image in place of a tensor."""
+    stage = spec()
+    image = stage.inputs[0].model_copy(update={"dtype": "uint8", "shape": (1, 3, 2, 4)})
+    return stage.model_copy(update={"inputs": (image,)})
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +122,8 @@ class FakeCoreML:
     class ComputeUnit:
         ALL = "all"
 
-    def __init__(self, result: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        self.result = result
+    def __init__(self, result: Callable[[dict[str, Any]], dict[str, Any]], colours: str | None) -> None:
+        self.result, self.colours = result, colours
         self.models = self
 
     def MLModel(self, path: str, compute_units: Any) -> FakeCoreML:
@@ -124,11 +132,16 @@ class FakeCoreML:
         return self
 
     def get_spec(self) -> Any:
-        def feature(name: str) -> Any:
-            array = type("Array", (), {"dataType": 65568, "shape": [2, 3]})
-            return type("Feature", (), {"name": name, "type": type("Type", (), {"multiArrayType": array})})
+        from qlot.export.mil._coremltools import Model_pb2  # the real messages
 
-        description = type("Description", (), {"input": [feature("x")], "output": [feature("y")]})
+        description = Model_pb2.Model().description
+        for features, name in ((description.input, "x"), (description.output, "y")):
+            array = features.add(name=name).type.multiArrayType
+            array.dataType = 65568
+            array.shape.extend([2, 3])
+        if self.colours is not None:
+            image = description.input[0].type.imageType
+            image.width, image.height, image.colorSpace = 4, 2, image.ColorSpace.Value(self.colours)
         return type("Spec", (), {"description": description})
 
     def predict(self, feeds: dict[str, Any]) -> dict[str, Any]:
@@ -136,11 +149,16 @@ class FakeCoreML:
 
 
 def on_a_mac(
-    monkeypatch: pytest.MonkeyPatch, result: Callable[[dict[str, Any]], dict[str, Any]]
+    monkeypatch: pytest.MonkeyPatch,
+    result: Callable[[dict[str, Any]], dict[str, Any]],
+    stage: StageSpec | None = None,
+    colours: str | None = None,
 ) -> coreml.CoreMLSession:
+    pytest.importorskip("coremltools", reason="needs the extra coreml")
+    fake = {"coremltools": FakeCoreML(result, colours)}
     monkeypatch.setattr(coreml.sys, "platform", "darwin")
-    monkeypatch.setattr(coreml, "import_module", lambda name: {"coremltools": FakeCoreML(result)}[name])
-    return coreml.CoreMLSession(Path("refiner.mlpackage"), spec(), "refiner", 1)
+    monkeypatch.setattr(coreml, "import_module", lambda name: fake[name] if name in fake else import_module(name))
+    return coreml.CoreMLSession(Path("refiner.mlpackage"), stage or spec(), "refiner", 1)
 
 
 def test_on_a_mac_core_ml_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,6 +171,22 @@ def test_what_core_ml_returns_is_checked(monkeypatch: pytest.MonkeyPatch) -> Non
     session = on_a_mac(monkeypatch, lambda feeds: {"y": feeds["x"][:1]})
     with pytest.raises(SessionError, match=r"wanted float32 \(2, 3\)"):
         session.run({"x": X})
+
+
+def test_on_a_mac_an_image_is_handed_over_as_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (1, 3, 2, 4), np.uint8)
+    taken: list[Any] = []
+
+    def result(feeds: dict[str, Any]) -> dict[str, Any]:
+        taken.append(feeds["x"])
+        return {"y": X}
+
+    session = on_a_mac(monkeypatch, result, of_image(), "RGB")
+    session.run({"x": pixels})
+    assert (taken[0].mode, taken[0].size) == ("RGB", (4, 2))
+    assert_array_equal(np.asarray(taken[0]), pixels[0].transpose(1, 2, 0))
+    with pytest.raises(SessionError, match=r"input 'x' is an image in BGR in the package, uint8 \(1, 3, 2, 4\)"):
+        on_a_mac(monkeypatch, result, of_image(), "BGR")
 
 
 def test_a_failure_of_core_ml_names_stage_and_engine(monkeypatch: pytest.MonkeyPatch) -> None:

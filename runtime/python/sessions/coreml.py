@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,14 +83,19 @@ class _Interpreter:
         mil, self._torch = import_module("qlot.export.mil"), import_module("torch")
         self._program, self._threads = mil.load(package), threads
         self.name: str = mil.ENGINE
-        self.inputs = {p.name: f"{p.dtype} {p.shape}" for p in self._program.inputs}
+        self._images = self._program.images
+        self.inputs = {
+            p.name: _image(self._images[p.name], p.shape) if p.name in self._images else f"{p.dtype} {p.shape}"
+            for p in self._program.inputs
+        }
         self.outputs = {p.name: f"{p.dtype} {p.shape}" for p in self._program.outputs}
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Tensors:
         before = self._torch.get_num_threads()  # PyTorch has one setting for the whole process
         self._torch.set_num_threads(self._threads)
         try:
-            return self._program.run(feeds)
+            # Core ML hands an image on as its values 0..255; scaling them is the program's part.
+            return self._program.run({n: x.astype(np.float32) if n in self._images else x for n, x in feeds.items()})
         finally:
             self._torch.set_num_threads(before)
 
@@ -105,15 +110,31 @@ class _CoreML:
         array = ct.proto.FeatureTypes_pb2.ArrayFeatureType
         dtypes = {array.FLOAT32: "float32", array.FLOAT16: "float16", array.INT32: "int32", array.DOUBLE: "float64"}
 
-        def interface(features: Any) -> Interface:
-            arrays = {f.name: f.type.multiArrayType for f in features}
-            return {n: f"{dtypes.get(a.dataType, 'not an array')} {tuple(a.shape)}" for n, a in arrays.items()}
+        def described(feature: Any) -> str:
+            if feature.name in self._images:
+                i = feature.type.imageType
+                return _image(i.ColorSpace.Name(i.colorSpace), (1, 3, i.height, i.width))
+            a = feature.type.multiArrayType
+            return f"{dtypes.get(a.dataType, 'not an array')} {tuple(a.shape)}"
 
         description = self._model.get_spec().description
-        self.inputs, self.outputs = interface(description.input), interface(description.output)
+        self._images = [f.name for f in description.input if f.type.WhichOneof("Type") == "imageType"]
+        self.inputs = {f.name: described(f) for f in description.input}
+        self.outputs = {f.name: described(f) for f in description.output}
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Tensors:
-        return {name: np.asarray(value) for name, value in self._model.predict(dict(feeds)).items()}
+        taken = {n: _picture(x) if n in self._images else x for n, x in feeds.items()}
+        return {name: np.asarray(value) for name, value in self._model.predict(taken).items()}
+
+
+def _picture(image: NDArray[np.uint8]) -> Any:
+    """(1, 3, S, S) -> what coremltools takes for an image."""
+    return import_module("PIL.Image").fromarray(np.ascontiguousarray(image[0].transpose(1, 2, 0)))
+
+
+def _image(colours: str, shape: Sequence[int | None]) -> str:
+    """Describe an image input as the bytes that a session takes for it."""
+    return f"uint8 {tuple(shape)}" if colours == "RGB" else f"an image in {colours}"
 
 
 def _open(package: Path, name: str, threads: int) -> _Engine:
