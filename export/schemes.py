@@ -9,19 +9,20 @@ logits, norms, gates, slots, and all inputs and outputs.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from qlot.export.errors import SchemeError
 from qlot.runtime.manifest import Scheme, Target, ToleranceSpec
 
 Arithmetic = Literal["float32", "float16", "int8", "int8 weights"]  # the last: stored so, computed in float32
-Group = Literal["extractor stem", "extractor convolutions", "refiner hidden linears"]
 
-# Paths of the modules in the fused network, as they appear in the traced graphs; the first that matches counts.
-GROUPS: dict[Group, re.Pattern[str]] = {
+# Paths of the modules in the fused network, as they appear in the traced graphs; the first that matches counts. The
+# paths of backbone and pyramid themselves stand for what happens between their convolutions.
+GROUPS: Mapping[str, re.Pattern[str]] = {
     "extractor stem": re.compile(r"model\.backbone\.stem(\..*)?"),
-    "extractor convolutions": re.compile(r"model\.(backbone|pyramid\.(lateral|fuse))\..*"),
+    "extractor convolutions": re.compile(r"model\.(backbone(\..*)?|pyramid(\.(lateral|fuse)\..*)?)"),
     "refiner hidden linears": re.compile(
         r"model\.refiner\.(encoder\.(branches\.\d+\.linear|correlation\.\d+|context_features)"
         r"|mixer\.(write_route|read_route|local|out)|hidden_linear)"
@@ -37,11 +38,15 @@ class SchemePlan:
     """
 
     name: Scheme
-    arithmetic: dict[Group, Arithmetic]
+    arithmetic: Mapping[str, Arithmetic]  # by group
     rules: dict[str, str]  # for people and the manifest
     tolerance: ToleranceSpec
     calibrated: bool = False
     flicker: float = 0.03  # largest relative change of a track's flicker
+    kept: Literal["float32", "float16"] = (
+        "float16"  # storage, where a target can, of larger weights that no group names
+    )
+    groups: Mapping[str, re.Pattern[str]] = field(default_factory=lambda: GROUPS)
 
     def tolerance_at(self, size: int) -> ToleranceSpec:
         """Return the tolerance for an input of `size` pixels.
@@ -54,7 +59,7 @@ class SchemePlan:
 
     def quantised(self, path: str) -> Arithmetic:
         """Arithmetic of a module by its path in the fused network."""
-        return next((self.arithmetic[g] for g, p in GROUPS.items() if p.fullmatch(path)), "float32")
+        return next((self.arithmetic[g] for g, p in self.groups.items() if p.fullmatch(path)), "float32")
 
 
 _KEPT = "everything else: float32 storage and arithmetic, all inputs and outputs float32"
@@ -65,6 +70,7 @@ PLANS: dict[Scheme, SchemePlan] = {
         {"extractor stem": "float32", "extractor convolutions": "float32", "refiner hidden linears": "float32"},
         {"all": "float32 storage and arithmetic"},
         tolerance=ToleranceSpec(px=0.02, log_sigma=0.002),
+        kept="float32",
     ),
     "fp16": SchemePlan(
         "fp16",
