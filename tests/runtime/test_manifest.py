@@ -62,9 +62,10 @@ def test_parsed_and_dumped_it_is_the_same(text: str) -> None:
     ("version", "extra", "error"),
     [
         ("1.0", False, None),
-        ("1.0", True, ManifestError),  # a mistake: this version has no such field
-        ("1.1", False, None),
-        ("1.1", True, None),  # a newer minor version may have added it
+        ("1.0", True, ManifestError),  # a mistake: no version up to this one has such a field
+        ("1.1", True, ManifestError),
+        ("1.2", False, None),
+        ("1.2", True, None),  # a newer minor version may have added it
         ("1.999999", True, None),
         ("2.0", False, SchemaVersionError),
         ("0.9", False, SchemaVersionError),
@@ -113,7 +114,7 @@ def _objects(part: Any, name: str = "") -> Iterator[tuple[str, Tree]]:
 
 def test_fields_added_by_a_newer_minor_version_are_ignored_in_every_object(tree: Tree) -> None:
     tree["parity"] = PARITY
-    expected = parse_manifest(json.dumps({**tree, "schema_version": "1.1"}))
+    expected = parse_manifest(json.dumps({**tree, "schema_version": "1.2"}))
     names = []
     for name, part in list(_objects(tree)):
         names.append(name)
@@ -121,12 +122,12 @@ def test_fields_added_by_a_newer_minor_version_are_ignored_in_every_object(tree:
     assert {"", ".layout", ".preprocessing.crop", ".stages.refiner.inputs.0", ".files.0", ".parity.worst"} <= {*names}
     with pytest.raises(ManifestError, match="added_later: Extra inputs are not permitted"):
         parse_manifest(json.dumps(tree))
-    tree["schema_version"] = "1.1"
+    tree["schema_version"] = "1.2"
     assert parse_manifest(json.dumps(tree)) == expected
 
 
 def test_beside_ignored_fields_types_stay_exact_and_parts_must_agree(tree: Tree) -> None:
-    tree["schema_version"] = "1.1"
+    tree["schema_version"] = "1.2"
     tree["state"]["added_later"] = 1
     parse_manifest(json.dumps(tree))
     with pytest.raises(ManifestError, match=r"iterations\.cold: .*integer"):
