@@ -1,6 +1,7 @@
 """On-policy calibration: the float tracker runs over the clip, and what reaches each stage is recorded.
 
-Every refinement step is recorded, cold starts and re-acquisitions included: the tracker is reset at regular intervals.
+Every refinement step is recorded, cold starts and re-acquisitions included: at regular intervals the tracker is reset,
+and half-way between it meets a pause in the time stamps, after which it must find the face again around the last crop.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from qlot.export.clips import MIN_CALIBRATION_FRAMES, Clip
 from qlot.export.errors import ExportError
 from qlot.export.stages import Stage
-from qlot.runtime.manifest import StageName, TrackerSpec
+from qlot.runtime.manifest import CalibrationSpec, StageName, TrackerSpec
 from qlot.runtime.recurrence import Features
 from qlot.runtime.result import FloatArray, Status
 from qlot.runtime.state import State
@@ -67,14 +68,33 @@ def record(stages: Sequence[Stage], spec: TrackerSpec, clip: Clip) -> Feeds:
     gate = np.array([spec.gate.radius, spec.gate.cutoff], np.float32)
     recorder = RecordingStages(stages, spec.preprocessing.size, gate)
     tracker = Tracker(spec, recorder)
-    tracked = 0
+    tracked, pause = 0, 0.0
     for i, frame in enumerate(clip.frames):
         if i % RESET_EVERY == 0:
             tracker.reset()
-        tracked += tracker.update(frame.rgb, frame.timestamp).status is Status.TRACKING
+        elif i % RESET_EVERY == RESET_EVERY // 2:
+            pause += 2 * spec.tracking.max_gap
+        tracked += tracker.update(frame.rgb, frame.timestamp + pause).status is Status.TRACKING
     if tracked < MIN_CALIBRATION_FRAMES:
         raise ExportError(
             f"a face is tracked in {tracked} of {len(clip.frames)} frames of the calibration clip {clip.source!r}; "
             f"at least {MIN_CALIBRATION_FRAMES} are needed: use a clip that shows one face throughout."
         )
     return recorder.feeds
+
+
+def calibration_spec(clip: Clip, feeds: Feeds, stages: Sequence[Stage]) -> CalibrationSpec:
+    """State the way the manifest keeps it what was recorded over a clip for these stages."""
+    return CalibrationSpec(
+        source=clip.source,
+        frames=len(clip.frames),
+        sha256=clip.sha256,
+        calls={s.name: len(feeds[s.name]) for s in stages},
+        cold_starts=sum(not feed["hidden"].any() for feed in feeds["refiner"]),
+        ranges={s.name: {t.name: _range(feeds[s.name], t.name) for t in s.inputs} for s in stages},
+    )
+
+
+def _range(feeds: Sequence[Mapping[str, NDArray[np.float32]]], name: str) -> tuple[float, float]:
+    """Smallest and largest value of an input over all recorded calls."""
+    return float(min(f[name].min() for f in feeds)), float(max(f[name].max() for f in feeds))

@@ -156,7 +156,8 @@ def export(
             "--out",
             "-o",
             metavar="FOLDER",
-            help="Folder of the bundle; with --target all, FOLDER/onnx, FOLDER/tflite, FOLDER/coreml.",
+            help="Folder of the bundle; with --target all, FOLDER/onnx, FOLDER/tflite, FOLDER/coreml; with "
+            "--sensitivity, a JSON file.",
             show_default="qlot-PRESET-LAYOUT-TARGET-SCHEME",
             rich_help_panel="Output",
         ),
@@ -173,6 +174,15 @@ def export(
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an existing bundle.", rich_help_panel="Output")
+    ] = False,
+    sensitivity: Annotated[
+        bool,
+        typer.Option(
+            "--sensitivity",
+            help="Export nothing: measure what each group of modules costs when it alone is quantised, under --scheme "
+            "w8 or w8a8, else both. Tens of minutes.",
+            rich_help_panel="Scheme",
+        ),
     ] = False,
     golden: Annotated[
         bool,
@@ -224,6 +234,11 @@ def export(
         for one in _TARGETS[target]
     ]
     console = Console()
+    if sensitivity:
+        from qlot.export.sensitivity_cli import run as measure
+
+        measure(requests, console)
+        return
     if several:
         _export_each(console, requests)
         return
@@ -288,5 +303,6 @@ def commands(app: typer.Typer) -> None:
         "- `qlot-export --target onnx --int8 --calib my_clip.mp4 --layout eyes`\n"
         "- `qlot-export --target onnx --fp16 -c final -o app/assets/qlot`\n"
         "- `qlot-export --target coreml --int8 --min-ios 18 --image-input`\n"
-        "- `qlot-export --target all --int8 -o bundles`"
+        "- `qlot-export --target all --int8 -o bundles`\n"
+        "- `qlot-export --target onnx --sensitivity --int8 -o costs.json`"
     )(export)

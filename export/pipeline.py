@@ -12,7 +12,7 @@ import torch
 
 from qlot.export import writer
 from qlot.export.builtin_confidence import builtin_confidence, known_confidence
-from qlot.export.calibration import record
+from qlot.export.calibration import Feeds, calibration_spec, record
 from qlot.export.clips import Clip, calibration_clip, parity_clip
 from qlot.export.contract import tracker_spec
 from qlot.export.errors import ExportError
@@ -153,7 +153,8 @@ class _Build:
         points = torch.tensor(self.layout.points, dtype=torch.float32)
         fused = fuse(self.model, points, mask=write_mask(self.layout), lowering=lowering)
         stages = with_image_input(make_stages(fused, self.request.unrolled), self.request.coreml)
-        graphs = self._convert(stages, spec)
+        feeds = self._record(stages, spec)
+        graphs = self._convert(stages, feeds)
 
         tolerance = self.plan.tolerance_at(self.model.config.image_size)
         writer.write_graphs(folder, graphs)
@@ -171,7 +172,7 @@ class _Build:
             target=self.request.target,
             min_ios=self.request.coreml.min_ios if self.request.target == "coreml" else None,
             lowering=lowering,
-            scheme=self._scheme_spec(),
+            scheme=self._scheme_spec(stages, feeds),
             stages=writer.stage_specs(stages, graphs),
             golden=writer.write_golden_part(folder, golden, tolerance),
             parity=None,
@@ -200,22 +201,21 @@ class _Build:
         self.progress("fitting the confidence on the sample clip")
         return builtin_confidence(reference, self.model.config, self.layout)
 
-    def _convert(self, stages: list[Stage], spec: TrackerSpec) -> dict[StageName, Graph]:
-        feeds = {}
-        if self.clip is not None:
-            self.progress(f"recording {len(self.clip.frames)} calibration frames ({self.clip.source})")
-            feeds = record(stages, spec, self.clip)
+    def _record(self, stages: list[Stage], spec: TrackerSpec) -> Feeds:
+        if self.clip is None:
+            return {}
+        self.progress(f"recording {len(self.clip.frames)} calibration frames ({self.clip.source})")
+        return record(stages, spec, self.clip)
+
+    def _convert(self, stages: list[Stage], feeds: Feeds) -> dict[StageName, Graph]:
         graphs = {}
         for stage in stages:
             self.progress(f"converting the {stage.name.replace('_', ' ')}")
             graphs[stage.name] = self.target.convert(stage, self.plan, feeds.get(stage.name))
         return graphs
 
-    def _scheme_spec(self) -> SchemeSpec:
-        calibration = None
-        if self.clip is not None:
-            frames = len(self.clip.frames)
-            calibration = CalibrationSpec(source=self.clip.source, frames=frames, sha256=self.clip.sha256)
+    def _scheme_spec(self, stages: list[Stage], feeds: Feeds) -> SchemeSpec:
+        calibration = calibration_spec(self.clip, feeds, stages) if self.clip else None
         return SchemeSpec(
             name=self.plan.name, requested=self.request.scheme, rules=self.plan.rules, calibration=calibration
         )

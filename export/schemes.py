@@ -9,7 +9,8 @@ logits, norms, gates, slots, and all inputs and outputs.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from qlot.export.errors import SchemeError
@@ -19,12 +20,12 @@ from qlot.runtime.manifest import Scheme, Target, ToleranceSpec
 Arithmetic = Literal[
     "float32", "float16", "int8", "int8 weights", "int4 weights", "6-bit palette weights", "4-bit palette weights"
 ]
-Group = Literal["extractor stem", "extractor convolutions", "refiner hidden linears", "refiner slot matrices"]
 
-# Paths of the modules in the fused network, as they appear in the traced graphs; the first that matches counts.
-GROUPS: dict[Group, re.Pattern[str]] = {
+# Paths of the modules in the fused network, as they appear in the traced graphs; the first that matches counts. The
+# paths of backbone and pyramid themselves stand for what happens between their convolutions.
+GROUPS: Mapping[str, re.Pattern[str]] = {
     "extractor stem": re.compile(r"model\.backbone\.stem(\..*)?"),
-    "extractor convolutions": re.compile(r"model\.(backbone|pyramid\.(lateral|fuse))\..*"),
+    "extractor convolutions": re.compile(r"model\.(backbone(\..*)?|pyramid(\.(lateral|fuse)\..*)?)"),
     "refiner hidden linears": re.compile(
         r"model\.refiner\.(encoder\.(branches\.\d+\.linear|correlation\.\d+|context_features)"
         r"|mixer\.(write_route|read_route|local|out)|hidden_linear)"
@@ -41,7 +42,7 @@ class SchemePlan:
     """
 
     name: Scheme
-    arithmetic: dict[Group, Arithmetic]
+    arithmetic: Mapping[str, Arithmetic]  # by group
     rules: dict[str, str]  # for people and the manifest
     tolerance: ToleranceSpec
     median_px: float  # of the distances over frames, steps and landmarks; of a stage alone likewise
@@ -53,6 +54,8 @@ class SchemePlan:
     flicker_at_rest: float = 0.03  # and of a face at rest under it
     targets: tuple[Target, ...] = get_args(Target)  # not all of them: the scheme is experimental
     min_ios: int = 17  # what Core ML needs for its storage
+    kept: Literal["float32", "float16"] = "float16"  # storage of larger weights that no group names, where it can be
+    groups: Mapping[str, re.Pattern[str]] = field(default_factory=lambda: GROUPS)
 
     @property
     def experimental(self) -> bool:
@@ -70,7 +73,7 @@ class SchemePlan:
 
     def quantised(self, path: str) -> Arithmetic:
         """Arithmetic of a module by its path in the fused network."""
-        return next((self.arithmetic[g] for g, p in GROUPS.items() if p.fullmatch(path)), "float32")
+        return next((self.arithmetic[g] for g, p in self.groups.items() if p.fullmatch(path)), "float32")
 
 
 _HALF_STORED = {
@@ -133,6 +136,7 @@ PLANS: dict[Scheme, SchemePlan] = {
         median_px=0.002,
         psnr=90.0,
         hidden=0.001,
+        kept="float32",
     ),
     "fp16": SchemePlan(
         "fp16",

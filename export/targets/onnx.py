@@ -34,7 +34,15 @@ def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
     Raises:
         TargetError: the exporter failed, or the result is not a valid opset 18 graph.
     """
-    model = trace(to_half(stage, plan) if is_half(plan) else stage)
+    return under(trace(to_half(stage, plan) if is_half(plan) else stage), stage, plan, calibration)
+
+
+def under(model: ModelProto, stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
+    """Put a traced stage under a scheme. The traced graph may be changed.
+
+    Raises:
+        TargetError: the plan needs calibration inputs and there are none, or the result is not a valid opset 18 graph.
+    """
     macs = count_macs(model)
     paths = module_paths(model)
     if plan.calibrated:

@@ -54,8 +54,7 @@ def quantise(model: ModelProto, plan: SchemePlan, paths: Mapping[str, str], cali
     heavy = [n.name for n in products if plan.quantised(paths[n.name]) == "int8"]
     if not heavy:
         return model
-    chained = plan.arithmetic["extractor convolutions"] == "int8"
-    between = [n.name for n in model.graph.node if n.op_type in _BETWEEN and chained and _in_chain(paths[n.name])]
+    between = [n.name for n in model.graph.node if n.op_type in _BETWEEN and plan.quantised(paths[n.name]) == "int8"]
     clamps = {n.output[0]: _bounds(n, model) for n in model.graph.node if n.op_type == "Clip"}
     level = logging.getLogger().level
     with tempfile.TemporaryDirectory() as folder:
@@ -83,10 +82,6 @@ def quantise(model: ModelProto, plan: SchemePlan, paths: Mapping[str, str], cali
         quantised = onnx.load(target)
     _restore_clamps(quantised, {name: (low, high) for name, (low, high) in clamps.items() if low > 0 or high < 0})
     return quantised
-
-
-def _in_chain(path: str) -> bool:
-    return path.startswith(("model.backbone", "model.pyramid"))
 
 
 def _bounds(clip: NodeProto, model: ModelProto) -> tuple[float, float]:

@@ -24,16 +24,15 @@ def store(model: ModelProto, plan: SchemePlan, paths: Mapping[str, str]) -> None
 
     Args:
         model: traced graph; what a quantiser has already made int8 is left alone.
-        plan: groups with "int8 weights" are stored so per output channel, larger weights of all else as float16 where
-            the plan keeps no float32.
+        plan: groups with "int8 weights" are stored so per output channel, larger weights of all else as the plan keeps
+            them.
         paths: module path of each node, for what the plan names.
     """
-    if plan.name == "fp32":
-        return
     narrow = {
-        node.input[1]: _output_axis(node)
+        name: within
         for node in model.graph.node
-        if node.op_type in ("Conv", "Gemm") and plan.quantised(paths.get(node.name, "")) == "int8 weights"
+        if plan.quantised(paths.get(node.name, "")) == "int8 weights"
+        for name, within in _weights(node)
     }
     unpacking: list[NodeProto] = []
     scales: list[TensorProto] = []
@@ -45,7 +44,7 @@ def store(model: ModelProto, plan: SchemePlan, paths: Mapping[str, str]) -> None
             scale, nodes = _as_int8(tensor, values, narrow[tensor.name])
             scales.append(scale)
             unpacking += nodes
-        elif values.size >= LEAST_VALUES and np.abs(values).max() <= _HALF.max:
+        elif plan.kept == "float16" and values.size >= LEAST_VALUES and np.abs(values).max() <= _HALF.max:
             unpacking += _as_half(tensor, values)
     model.graph.initializer.extend(scales)
     nodes = [*unpacking, *model.graph.node]
@@ -58,10 +57,11 @@ def _as_half(tensor: TensorProto, values: NDArray[np.float32]) -> list[NodeProto
     return [helper.make_node("Cast", [stored], [name], name=f"{stored}_unpacked", to=TensorProto.FLOAT)]
 
 
-def _as_int8(tensor: TensorProto, values: NDArray[np.float32], axis: int) -> tuple[TensorProto, list[NodeProto]]:
-    """Symmetric, per output channel: the largest magnitude of a channel becomes 127."""
-    others = tuple(i for i in range(values.ndim) if i != axis)
-    largest = np.abs(values).max(others, keepdims=True)
+def _as_int8(
+    tensor: TensorProto, values: NDArray[np.float32], within: tuple[int, ...]
+) -> tuple[TensorProto, list[NodeProto]]:
+    """Symmetric, per output channel: the largest magnitude of a channel, over the axes `within` it, becomes 127."""
+    largest = np.abs(values).max(within, keepdims=True)
     scale = (np.where(largest > 0, largest, 127) / 127).astype(np.float32)
     name, stored = _replace(tensor, np.rint(values / scale).astype(np.int8))
     return numpy_helper.from_array(scale, f"{stored}_scale"), [
@@ -77,7 +77,15 @@ def _replace(tensor: TensorProto, values: NDArray[np.generic]) -> tuple[str, str
     return name, stored
 
 
-def _output_axis(node: NodeProto) -> int:
-    """Axis of the output channels in the weights of a Conv or Gemm."""
-    transposed = any(a.name == "transB" and a.i for a in node.attribute)
-    return 0 if node.op_type == "Conv" or transposed else 1
+def _weights(node: NodeProto) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the inputs of an operator that are weights if they are constants, with the axes within one channel."""
+    if node.op_type == "Conv":
+        return [(node.input[1], (1, 2, 3))]
+    if node.op_type == "Gemm":
+        transposed = any(a.name == "transB" and a.i for a in node.attribute)
+        return [(node.input[1], (1,) if transposed else (0,))]
+    if node.op_type == "MatMul":  # one channel per column of a right factor, and per row of a left one
+        return [(node.input[0], (-1,)), (node.input[1], (-2,))]
+    if node.op_type == "Reshape":  # templates: one channel per landmark and head, of (..., channels, rows, columns)
+        return [(node.input[0], (-3, -2, -1))]
+    return []

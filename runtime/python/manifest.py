@@ -197,6 +197,10 @@ class CalibrationSpec(_Part):
     source: str  # "builtin", or the name of the user's clip or folder
     frames: Annotated[int, Field(gt=0)]
     sha256: Sha256  # of the decoded RGB frames
+    # Since 1.1: what the float tracker met on them.
+    calls: dict[StageName, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)  # recorded, of each stage
+    cold_starts: Annotated[int, Field(ge=0)] | None = None  # re-acquisitions included
+    ranges: dict[StageName, dict[str, tuple[Finite, Finite]]] = Field(default_factory=dict)  # of each stage's inputs
 
 
 class SchemeSpec(_Part):

@@ -33,7 +33,7 @@ GOLDEN = ["golden/index.json", "golden/data.bin"]
 VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 2**31, 2**63, -(2**64), 10**400, 0.5, -0.0, 1e308, 5e-324, "", "0", "1", "x" * 5000,
     "\x00", "../../etc/passwd", "é", "𝔘", "\ud800", [], {}, [[]], {"": None}, [0] * 3000, float("nan"), float("inf"),
-    float("-inf"), "1.1", "2.0", "0.9", "999999.0", "tflite", "coreml", "dense", "onnx", 0.1 + 0.2, 1.0, 2.0,
+    float("-inf"), "1.2", "2.0", "0.9", "999999.0", "tflite", "coreml", "dense", "onnx", 0.1 + 0.2, 1.0, 2.0,
 ]  # fmt: skip
 PATHS = [
     "../extractor.onnx", "/etc/passwd", "a//b", "./extractor.onnx", "golden/../extractor.onnx", "a\\b", "..\\x", "C:x",

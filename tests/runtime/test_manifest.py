@@ -62,7 +62,7 @@ def test_parsed_and_dumped_it_is_the_same(text: str) -> None:
     ("version", "extra", "error"),
     [
         ("1.0", False, None),
-        ("1.0", True, ManifestError),  # a mistake: this version has no such field
+        ("1.0", True, ManifestError),  # a mistake: no version up to this one has such a field
         ("1.1", False, None),
         ("1.1", True, ManifestError),
         ("1.2", False, None),
