@@ -16,6 +16,7 @@ from qlot.export.calibration import record
 from qlot.export.clips import Clip, calibration_clip, parity_clip
 from qlot.export.contract import tracker_spec
 from qlot.export.errors import ExportError
+from qlot.export.packing import Packing, load_converter, packed_plan
 from qlot.export.parity import (
     GOLDEN_LENGTH,
     PARITY_LENGTH,
@@ -27,7 +28,7 @@ from qlot.export.parity import (
 )
 from qlot.export.schemes import SchemePlan, plan_for
 from qlot.export.stages import Stage, make_stages
-from qlot.export.targets import Converter, Graph, load_target
+from qlot.export.targets import Converter, Packed
 from qlot.model.checkpoint import CheckpointError, checkpoint_metadata, file_sha256, load_checkpoint
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout, LayoutError, load_layout
@@ -43,7 +44,6 @@ from qlot.runtime.manifest import (
     Manifest,
     ModelSpec,
     SchemeSpec,
-    StageName,
     Target,
     TrackerSpec,
 )
@@ -67,6 +67,7 @@ class ExportRequest:
         out: the bundle's folder; None names it by preset, layout, target and scheme, in the working directory.
         force: replace an existing bundle.
         golden: include the golden sequence.
+        packing: of the target; None for a file, or a package, for each stage.
     """
 
     target: Target
@@ -79,6 +80,7 @@ class ExportRequest:
     out: Path | None = None
     force: bool = False
     golden: bool = True
+    packing: Packing | None = None
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,8 @@ def export(request: ExportRequest, progress: Progress = lambda _: None) -> Expor
         ExportError: the request cannot be met; nothing was written.
         ParityError: the bundle strays beyond its scheme's tolerance; nothing was written.
     """
-    target = load_target(request.target)
-    plan = plan_for(request.target, request.scheme)
+    target = load_converter(request.target, request.packing)
+    plan = packed_plan(plan_for(request.target, request.scheme), request.packing)
     if request.calibration is not None and not plan.calibrated:
         raise ExportError(f"scheme {plan.name} needs no calibration: leave --calib out, or choose --int8.")
     path = resolve_checkpoint(request.checkpoint)
@@ -144,10 +146,10 @@ class _Build:
         points = torch.tensor(self.layout.points, dtype=torch.float32)
         fused = fuse(self.model, points, mask=write_mask(self.layout), lowering=lowering)
         stages = make_stages(fused, self.request.unrolled)
-        graphs = self._convert(stages, spec)
+        packed = self._convert(stages, spec)
 
         tolerance = self.plan.tolerance_at(self.model.config.image_size)
-        writer.write_graphs(folder, graphs)
+        writer.write_graphs(folder, packed)
         writer.write_legal(folder)
         golden = first_frames(expected, GOLDEN_LENGTH) if self.request.golden else None
         manifest = Manifest(
@@ -162,7 +164,7 @@ class _Build:
             target=self.request.target,
             lowering=lowering,
             scheme=self._scheme_spec(),
-            stages=writer.stage_specs(stages, graphs),
+            stages=writer.stage_specs(stages, packed.graphs),
             golden=writer.write_golden_part(folder, golden, tolerance),
             parity=None,
             tools={tool: importlib.metadata.version(tool) for tool in ("qlot-mobile", "numpy", *self.target.TOOLS)},
@@ -186,7 +188,7 @@ class _Build:
         self.progress("fitting the confidence on the sample clip")
         return builtin_confidence(reference, self.model.config, self.layout)
 
-    def _convert(self, stages: list[Stage], spec: TrackerSpec) -> dict[StageName, Graph]:
+    def _convert(self, stages: list[Stage], spec: TrackerSpec) -> Packed:
         feeds = {}
         if self.clip is not None:
             self.progress(f"recording {len(self.clip.frames)} calibration frames ({self.clip.source})")
@@ -195,7 +197,7 @@ class _Build:
         for stage in stages:
             self.progress(f"converting the {stage.name.replace('_', ' ')}")
             graphs[stage.name] = self.target.convert(stage, self.plan, feeds.get(stage.name))
-        return graphs
+        return self.target.pack(stages, graphs)
 
     def _scheme_spec(self) -> SchemeSpec:
         calibration = None

@@ -12,7 +12,7 @@ import io
 import json
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from qlot.export.errors import TargetError
 from qlot.export.mil._coremltools import quiet
 from qlot.export.schemes import SchemePlan
 from qlot.export.stages import Stage
-from qlot.export.targets import Feeds, Graph
+from qlot.export.targets import Feeds, Graph, pack_apart
 from qlot.export.targets.coreml_program import check_products, count_macs, histogram, operations, products
 from qlot.export.targets.coreml_quantise import HalfSelector, load, quantise
 from qlot.runtime.errors import SessionError
@@ -38,10 +38,11 @@ TOOLS = ("torch", "coremltools")
 MINIMUM_TARGET = ct.target.iOS17  # the first with quantised activations
 _CONVERSION_DATE = "com.github.apple.coremltools.conversion_date"
 _FOLDER = "com.apple.CoreML"  # of a package's items, below Data
+pack = pack_apart
 
 
-def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
-    """Convert a stage.
+def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None, minimum: ct.target = MINIMUM_TARGET) -> Graph:
+    """Convert a stage; `minimum` is the first system that runs it.
 
     Raises:
         TargetError: the lowering is not dense, the converter failed, or the result does not run or compute as it must.
@@ -54,7 +55,7 @@ def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
         with _quiet(), torch.inference_mode(mode=False), torch.no_grad():
             exported = trace(stage)
             known = weight_paths(exported)
-            model = quantise(lower(exported, stage, plan, known), plan, known, calibration)
+            model = quantise(lower(exported, stage, plan, known, minimum), plan, known, calibration)
             program = load(model)
     except Exception as e:  # the converter's exceptions share no base class
         raise TargetError(f"coremltools failed on the {stage.name}: {e}") from e
@@ -75,14 +76,16 @@ def weight_paths(exported: Any) -> dict[str, str]:
     return {name: path.removesuffix(".weight") for name, path in named.items() if path.endswith(".weight")}
 
 
-def lower(exported: Any, stage: Stage, plan: SchemePlan, known: dict[str, str]) -> Any:
+def lower(
+    exported: Any, stage: Stage, plan: SchemePlan, known: dict[str, str], minimum: ct.target = MINIMUM_TARGET
+) -> Any:
     """Return the `MLModel` of an exported stage, its interface in float32 under the canonical names."""
     half = {"float16", "int8"} & set(plan.arithmetic.values())
     return ct.convert(
         exported,
         inputs=[ct.TensorType(name=t.name, shape=t.shape, dtype=np.float32) for t in stage.inputs],
         outputs=[ct.TensorType(name=t.name, dtype=np.float32) for t in stage.outputs],
-        minimum_deployment_target=MINIMUM_TARGET,
+        minimum_deployment_target=minimum,
         compute_precision=ct.transform.FP16ComputePrecision(op_selector=HalfSelector(plan, known))
         if half
         else ct.precision.FLOAT32,
@@ -128,13 +131,16 @@ def package(spec: Any, weights: Path) -> dict[str, bytes]:
     return {"Manifest.json": json.dumps(listing, indent=4).encode(), **files}
 
 
-def check(files: dict[str, bytes], stage: Stage, calibration: Feeds | None) -> None:
-    """Run a converted stage once.
+def check(files: Mapping[str, bytes], stage: Stage, calibration: Feeds | None, function: str | None = None) -> None:
+    """Run a converted stage once, from a package of its own or as a function of one.
 
     Raises:
         TargetError: the engine refuses the package or fails, or outputs are not finite.
     """
-    spec = StageSpec(file="", iterations=stage.iterations, inputs=stage.inputs, outputs=stage.outputs, macs=0, ops={})
+    spec = StageSpec(
+        file="", function=function, iterations=stage.iterations, inputs=stage.inputs, outputs=stage.outputs, macs=0,
+        ops={},
+    )  # fmt: skip
     feeds = calibration[0] if calibration else {t.name: np.zeros(t.shape, np.float32) for t in stage.inputs}
     try:
         outputs = engine.load(files, spec, stage.name, threads=1).run(feeds)

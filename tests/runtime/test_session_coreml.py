@@ -16,10 +16,12 @@ from qlot.runtime.sessions import coreml
 X = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
 
 
-def spec(shape: tuple[int, ...] = (2, 3), output: str = "y") -> StageSpec:
+def spec(shape: tuple[int, ...] = (2, 3), output: str = "y", function: str | None = None) -> StageSpec:
     one = TensorSpec(name="x", shape=shape, dtype="float32", meaning="", unit="1")
     two = TensorSpec(name=output, shape=shape, dtype="float32", meaning="", unit="1")
-    return StageSpec(file="refiner.mlpackage", iterations=1, inputs=(one,), outputs=(two,), macs=0, ops={})
+    return StageSpec(
+        file="refiner.mlpackage", function=function, iterations=1, inputs=(one,), outputs=(two,), macs=0, ops={}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +120,8 @@ class FakeCoreML:
         self.result = result
         self.models = self
 
-    def MLModel(self, path: str, compute_units: Any) -> FakeCoreML:
+    def MLModel(self, path: str, compute_units: Any, function_name: str | None) -> FakeCoreML:
+        self.asked = function_name
         assert path.endswith(".mlpackage")
         assert compute_units == "all"
         return self
@@ -128,7 +131,11 @@ class FakeCoreML:
             array = type("Array", (), {"dataType": 65568, "shape": [2, 3]})
             return type("Feature", (), {"name": name, "type": type("Type", (), {"multiArrayType": array})})
 
-        description = type("Description", (), {"input": [feature("x")], "output": [feature("y")]})
+        members = {"input": [feature("x")], "output": [feature("y")]}
+        if self.asked is not None:  # then nothing stands at the top
+            function = type("Function", (), {"name": self.asked, **members})
+            members = {"input": [], "output": [], "functions": [type("Other", (), {"name": "other"}), function]}
+        description = type("Description", (), members)
         return type("Spec", (), {"description": description})
 
     def predict(self, feeds: dict[str, Any]) -> dict[str, Any]:
@@ -136,16 +143,23 @@ class FakeCoreML:
 
 
 def on_a_mac(
-    monkeypatch: pytest.MonkeyPatch, result: Callable[[dict[str, Any]], dict[str, Any]]
+    monkeypatch: pytest.MonkeyPatch,
+    result: Callable[[dict[str, Any]], dict[str, Any]],
+    function: str | None = None,
 ) -> coreml.CoreMLSession:
     monkeypatch.setattr(coreml.sys, "platform", "darwin")
     monkeypatch.setattr(coreml, "import_module", lambda name: {"coremltools": FakeCoreML(result)}[name])
-    return coreml.CoreMLSession(Path("refiner.mlpackage"), spec(), "refiner", 1)
+    return coreml.CoreMLSession(Path("refiner.mlpackage"), spec(function=function), "refiner", 1)
 
 
 def test_on_a_mac_core_ml_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     session = on_a_mac(monkeypatch, lambda feeds: {"y": feeds["x"] * 3})
     assert session.engine.startswith("Core ML on macOS")
+    assert_array_equal(session.run({"x": X})["y"], 3 * X)
+
+
+def test_on_a_mac_a_function_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = on_a_mac(monkeypatch, lambda feeds: {"y": feeds["x"] * 3}, "refiner")
     assert_array_equal(session.run({"x": X})["y"], 3 * X)
 
 
