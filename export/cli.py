@@ -15,6 +15,7 @@ from qlot.export.errors import ExportError
 
 if TYPE_CHECKING:
     from qlot.export.matrix import Outcome
+    from qlot.export.packing import Packing
     from qlot.export.pipeline import ExportRequest, ExportResult
     from qlot.export.targets.coreml_options import MinIOS
     from qlot.runtime.manifest import Lowering, Target
@@ -184,6 +185,26 @@ def export(
             rich_help_panel="Scheme",
         ),
     ] = False,
+    single_file: Annotated[
+        bool,
+        typer.Option("--single-file", help="tflite: one file, a signature for each stage.", rich_help_panel="Output"),
+    ] = False,
+    multifunction: Annotated[
+        bool,
+        typer.Option(
+            "--multifunction",
+            help="coreml: one package, a function for each stage (iOS 18, macOS 15).",
+            rich_help_panel="Output",
+        ),
+    ] = False,
+    ort: Annotated[
+        bool,
+        typer.Option(
+            "--ort",
+            help="onnx: ORT format, and the operator list for a reduced build of ONNX Runtime.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
     golden: Annotated[
         bool,
         typer.Option(
@@ -230,6 +251,7 @@ def export(
             golden=golden,
             report=report / f"{one}.html" if report and several else report,
             coreml=coreml if one == "coreml" or not several else DEFAULTS,
+            packing=_packing(single_file, multifunction, ort),
         )
         for one in _TARGETS[target]
     ]
@@ -276,6 +298,14 @@ def _scheme(scheme: SchemeName | None, fp16: bool, int8: bool) -> str:
     return chosen[0] if chosen else "fp32"
 
 
+def _packing(single_file: bool, multifunction: bool, ort: bool) -> Packing | None:
+    asked: dict[Packing, bool] = {"single-file": single_file, "multifunction": multifunction, "ort": ort}
+    chosen = [packing for packing, wanted in asked.items() if wanted]
+    if len(chosen) > 1:
+        raise ExportError(f"{' and '.join(f'--{c}' for c in chosen)} are packings of different targets: choose one.")
+    return chosen[0] if chosen else None
+
+
 def _report(console: Console, result: ExportResult) -> None:
     from qlot.export.parity_table import print_levels
 
@@ -286,9 +316,12 @@ def _report(console: Console, result: ExportResult) -> None:
         c = result.calibration
         console.print(f"calibration: {c.source}, {c.frames} frames, sha256 {c.sha256[:12]}...", highlight=False)
     table = Table("stage", "file", "MB", "MMAC", box=None, pad_edge=False)
+    seen: set[str] = set()
     for name, stage in manifest.stages.items():
         size = sum(f.bytes for f in manifest.files if stage.holds(f.path))
-        table.add_row(name, stage.file, f"{size / 1e6:.2f}", f"{stage.macs / 1e6:.1f}")
+        shown = "same" if stage.file in seen else f"{size / 1e6:.2f}"
+        seen.add(stage.file)
+        table.add_row(name, stage.file, shown, f"{stage.macs / 1e6:.1f}")
     console.print(table)
     print_levels(console, report)
     console.print(f"written: {result.bundle.path}", highlight=False, soft_wrap=True)

@@ -55,13 +55,15 @@ def check_common(request: ExportRequest) -> None:
     """Check what concerns every target alike, so that it is said once and at once.
 
     Raises:
-        ExportError: the lowering is one target's only, or checkpoint or layout cannot be used.
+        ExportError: the lowering or packing is one target's only, or checkpoint or layout cannot be used.
     """
+    from qlot.export.packing import check_unpacked
     from qlot.export.pipeline import load_model, resolve_checkpoint
     from qlot.model.layout import LayoutError, load_layout
 
     if request.lowering == "windowed":
         raise ExportError("--lowering windowed is for onnx alone: leave it out, or choose --target onnx.")
+    check_unpacked(request.packing)
     load_model(resolve_checkpoint(request.checkpoint))
     try:
         load_layout(request.layout)

@@ -17,6 +17,7 @@ from qlot.export.clips import Clip, calibration_clip, parity_clip
 from qlot.export.contract import tracker_spec
 from qlot.export.errors import ExportError
 from qlot.export.host_latency import measure_latency
+from qlot.export.packing import Packing, load_converter, packed_plan
 from qlot.export.parity import (
     GOLDEN_LENGTH,
     PARITY_LENGTH,
@@ -27,7 +28,7 @@ from qlot.export.parity_levels import Levels, measure_levels, record_levels
 from qlot.export.report_page import Findings, check_place, write_page
 from qlot.export.schemes import SchemePlan, plan_for
 from qlot.export.stages import Stage, make_stages
-from qlot.export.targets import Converter, Graph, load_target
+from qlot.export.targets import Converter, Packed
 from qlot.export.targets.coreml_options import DEFAULTS, CoreMLOptions, check_options, with_image_input
 from qlot.model.checkpoint import CheckpointError, checkpoint_metadata, file_sha256, load_checkpoint
 from qlot.model.fuse import fuse
@@ -44,7 +45,6 @@ from qlot.runtime.manifest import (
     Manifest,
     ModelSpec,
     SchemeSpec,
-    StageName,
     Target,
     TrackerSpec,
 )
@@ -70,6 +70,7 @@ class ExportRequest:
         golden: include the golden sequence.
         report: HTML page for the parity report, written whether the bundle passes or not; None for none.
         coreml: options of target coreml; for another target the defaults.
+        packing: of the target; None for a file, or a package, for each stage.
     """
 
     target: Target
@@ -84,6 +85,7 @@ class ExportRequest:
     golden: bool = True
     report: Path | None = None
     coreml: CoreMLOptions = DEFAULTS
+    packing: Packing | None = None
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ def export(request: ExportRequest, progress: Progress = lambda _: None) -> Expor
         ExportError: the request cannot be met; nothing was written.
         ParityError: the bundle strays beyond its scheme's tolerance; nothing was written.
     """
-    target = load_target(request.target, request.coreml)
-    plan = plan_for(request.target, request.scheme)
+    target = load_converter(request.target, request.packing, request.coreml)
+    plan = packed_plan(plan_for(request.target, request.scheme), request.packing)
     check_options(request.coreml, request.target, plan)
     if request.calibration is not None and not plan.calibrated:
         raise ExportError(f"scheme {plan.name} needs no calibration: leave --calib out, or choose --int8.")
@@ -154,10 +156,10 @@ class _Build:
         fused = fuse(self.model, points, mask=write_mask(self.layout), lowering=lowering)
         stages = with_image_input(make_stages(fused, self.request.unrolled), self.request.coreml)
         feeds = self._record(stages, spec)
-        graphs = self._convert(stages, feeds)
+        packed = self._convert(stages, feeds)
 
         tolerance = self.plan.tolerance_at(self.model.config.image_size)
-        writer.write_graphs(folder, graphs)
+        writer.write_graphs(folder, packed)
         writer.write_legal(folder)
         golden = first_frames(expected.run, GOLDEN_LENGTH) if self.request.golden else None
         manifest = Manifest(
@@ -173,7 +175,7 @@ class _Build:
             min_ios=self.request.coreml.min_ios if self.request.target == "coreml" else None,
             lowering=lowering,
             scheme=self._scheme_spec(stages, feeds),
-            stages=writer.stage_specs(stages, graphs),
+            stages=writer.stage_specs(stages, packed.graphs),
             golden=writer.write_golden_part(folder, golden, tolerance),
             parity=None,
             tools={tool: importlib.metadata.version(tool) for tool in ("qlot-mobile", "numpy", *self.target.TOOLS)},
@@ -207,12 +209,12 @@ class _Build:
         self.progress(f"recording {len(self.clip.frames)} calibration frames ({self.clip.source})")
         return record(stages, spec, self.clip)
 
-    def _convert(self, stages: list[Stage], feeds: Feeds) -> dict[StageName, Graph]:
+    def _convert(self, stages: list[Stage], feeds: Feeds) -> Packed:
         graphs = {}
         for stage in stages:
             self.progress(f"converting the {stage.name.replace('_', ' ')}")
             graphs[stage.name] = self.target.convert(stage, self.plan, feeds.get(stage.name))
-        return graphs
+        return self.target.pack(stages, graphs)
 
     def _scheme_spec(self, stages: list[Stage], feeds: Feeds) -> SchemeSpec:
         calibration = calibration_spec(self.clip, feeds, stages) if self.clip else None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qlot.export.errors import ExportError
 from qlot.export.stages import Stage
-from qlot.export.targets import Graph
+from qlot.export.targets import Graph, Packed
 from qlot.runtime.bundle import MANIFEST
 from qlot.runtime.golden import GoldenSequence, write_golden
 from qlot.runtime.manifest import FileSpec, GoldenSpec, Manifest, StageName, StageSpec, ToleranceSpec
@@ -56,25 +56,35 @@ def check_free(out: Path, force: bool) -> None:
         raise ExportError(f"{out} is not a bundle, so --force does not replace it: choose another place with --out.")
 
 
-def write_graphs(folder: Path, graphs: Mapping[StageName, Graph]) -> None:
-    """Write each stage's file, or its folder of files."""
-    for name, graph in graphs.items():
-        target = folder / f"{name}{graph.suffix}"
-        for path, data in ({target / inside: d for inside, d in graph.files.items()} or {target: graph.data}).items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+def write_graphs(folder: Path, packed: Packed) -> None:
+    """Write each graph's file, or its folder of files, and what else belongs to them."""
+    files = dict(packed.extra)
+    for name, graph in packed.graphs.items():
+        at = graph_path(name, graph)
+        files |= {f"{at}/{inside}": data for inside, data in graph.files.items()} or {at: graph.data}
+    for relative, data in files.items():
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def graph_path(name: StageName, graph: Graph) -> str:
+    """Return where in a bundle a stage's graph lies."""
+    return f"{'model' if graph.function else name}{graph.suffix}"
 
 
 def stage_specs(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> dict[StageName, StageSpec]:
     """Describe the converted stages."""
     return {
         s.name: StageSpec(
-            file=f"{s.name}{graphs[s.name].suffix}",
+            file=graph_path(s.name, graphs[s.name]),
+            function=graphs[s.name].function,
             iterations=s.iterations,
             inputs=s.inputs,
             outputs=s.outputs,
             macs=graphs[s.name].macs,
             ops=graphs[s.name].ops,
+            delegation=graphs[s.name].delegation,
         )
         for s in stages
     }

@@ -15,7 +15,7 @@ from qlot.export.errors import TargetError
 from qlot.export.schemes import SchemePlan
 from qlot.export.stages import Stage
 from qlot.export.targets.coreml_options import DEFAULTS, CoreMLOptions
-from qlot.runtime.manifest import Lowering, Target
+from qlot.runtime.manifest import DelegationSpec, Lowering, StageName, Target
 
 Feeds = Sequence[Mapping[str, NDArray[np.float32]]]
 
@@ -30,6 +30,8 @@ class Graph:
         macs: multiply-accumulates of one call.
         ops: operator histogram.
         files: a folder's files by path inside it; none for a file.
+        delegation: how the engine splits it, where the engine tells.
+        function: its name inside `data` or `files`, where several stages share them.
     """
 
     data: bytes
@@ -37,6 +39,21 @@ class Graph:
     macs: int
     ops: dict[str, int]
     files: Mapping[str, bytes] = field(default_factory=dict)
+    delegation: DelegationSpec | None = None
+    function: str | None = None
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Graphs as they are written.
+
+    Attributes:
+        graphs: by stage. Those with a function share one file.
+        extra: further files of the bundle, by path.
+    """
+
+    graphs: Mapping[StageName, Graph]
+    extra: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Converter(Protocol):
@@ -47,6 +64,14 @@ class Converter(Protocol):
 
     def convert(self, stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
         """Convert a stage under a scheme; `calibration` are recorded inputs of this stage where the plan needs them."""
+
+    def pack(self, stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
+        """Turn the converted graphs of all stages into what is written."""
+
+
+def pack_apart(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
+    """Leave each graph a file, or a folder, of its own."""
+    return Packed(graphs)
 
 
 # target -> (module, what it imports, extra that installs it)

@@ -12,7 +12,7 @@ import io
 import json
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ from qlot.export.errors import TargetError
 from qlot.export.mil._coremltools import quiet
 from qlot.export.schemes import SchemePlan
 from qlot.export.stages import Stage
-from qlot.export.targets import Feeds, Graph
+from qlot.export.targets import Feeds, Graph, Packed, pack_apart
 from qlot.export.targets.coreml_options import DEFAULTS, CoreMLOptions
 from qlot.export.targets.coreml_program import check_products, count_macs, histogram, operations, products
 from qlot.export.targets.coreml_quantise import HalfSelector, load, quantise
 from qlot.export.targets.coreml_storage import store
 from qlot.runtime.errors import SessionError
-from qlot.runtime.manifest import Lowering, StageSpec, TensorSpec
+from qlot.runtime.manifest import Lowering, StageName, StageSpec, TensorSpec
 from qlot.runtime.pixels import to_bytes
 from qlot.runtime.sessions import coreml as engine
 
@@ -56,6 +56,10 @@ class CoreMLConverter:
     def convert(self, stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
         """Convert a stage; see the module's `convert`."""
         return convert(stage, plan, calibration, self.options)
+
+    def pack(self, stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
+        """Leave each stage a package of its own."""
+        return pack_apart(stages, graphs)
 
 
 def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None, options: CoreMLOptions = DEFAULTS) -> Graph:
@@ -158,13 +162,16 @@ def package(spec: Any, weights: Path) -> dict[str, bytes]:
     return {"Manifest.json": json.dumps(listing, indent=4).encode(), **files}
 
 
-def check(files: dict[str, bytes], stage: Stage, calibration: Feeds | None) -> None:
-    """Run a converted stage once.
+def check(files: Mapping[str, bytes], stage: Stage, calibration: Feeds | None, function: str | None = None) -> None:
+    """Run a converted stage once, from a package of its own or as a function of one.
 
     Raises:
         TargetError: the engine refuses the package or fails, or outputs are not finite.
     """
-    spec = StageSpec(file="", iterations=stage.iterations, inputs=stage.inputs, outputs=stage.outputs, macs=0, ops={})
+    spec = StageSpec(
+        file="", function=function, iterations=stage.iterations, inputs=stage.inputs, outputs=stage.outputs, macs=0,
+        ops={},
+    )  # fmt: skip
     feeds = calibration[0] if calibration else {t.name: np.zeros(t.shape, t.dtype) for t in stage.inputs}
     try:
         outputs = engine.load(files, spec, stage.name, threads=1).run(feeds)

@@ -18,7 +18,7 @@ from qlot.export.errors import TargetError
 from qlot.export.half import is_half, to_half
 from qlot.export.schemes import SchemePlan
 from qlot.export.stages import Stage
-from qlot.export.targets import Feeds, Graph
+from qlot.export.targets import Feeds, Graph, pack_apart
 from qlot.export.targets.onnx_int8 import quantise
 from qlot.export.targets.onnx_storage import store
 
@@ -26,6 +26,7 @@ DEFAULT_LOWERING = "windowed"  # engines for ONNX run on CPUs: an integer gather
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
 OPSET = 18
 _SCOPES = "pkg.torch.onnx.name_scopes"
+pack = pack_apart
 
 
 def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:

@@ -15,17 +15,18 @@ import torch
 from qlot.export.errors import TargetError
 from qlot.export.schemes import SchemePlan
 from qlot.export.stages import Stage
-from qlot.export.targets import Feeds, Graph
+from qlot.export.targets import Feeds, Graph, pack_apart
 from qlot.export.targets.tflite_graph import histogram, operators, scopes, with_short_names
 from qlot.export.targets.tflite_modules import NamedStage
 from qlot.export.targets.tflite_quantise import check_names, quantise
 from qlot.export.targets.tflite_storage import store
 from qlot.runtime.errors import SessionError
-from qlot.runtime.manifest import StageSpec
-from qlot.runtime.sessions.tflite import Delegation, TFLiteSession
+from qlot.runtime.manifest import DelegationSpec, StageSpec
+from qlot.runtime.sessions.tflite import TFLiteSession
 
 DEFAULT_LOWERING = "dense"  # tent products stay in one partition; gathers leave the delegate
 TOOLS = ("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert")
+pack = pack_apart
 
 
 def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
@@ -47,8 +48,7 @@ def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
     data = store(quantise(traced, stage.name, plan, known, calibration), plan)
     data = with_short_names(data, known)
     split = check(data, stage, calibration)
-    outside = {f"outside DELEGATE: {op}": count for op, count in split.outside.items()}
-    return Graph(data, ".tflite", macs, {**histogram(operators(data)), "DELEGATE": split.partitions, **outside})
+    return Graph(data, ".tflite", macs, histogram(operators(data)), delegation=split)
 
 
 def trace(stage: Stage, named: NamedStage) -> bytes:
@@ -66,8 +66,8 @@ def trace(stage: Stage, named: NamedStage) -> bytes:
             raise TargetError(f"litert-torch failed on the {stage.name}: {e}") from e
 
 
-def check(data: bytes, stage: Stage, calibration: Feeds | None) -> Delegation:
-    """Run a converted stage once in the engine, and return how much of it the delegate took.
+def check(data: bytes, stage: Stage, calibration: Feeds | None) -> DelegationSpec:
+    """Run a converted stage, the first graph of a file, once in the engine; return how much of it the delegate took.
 
     A file may load and yet fail under the delegate, or fall apart into many partitions that hand tensors back and
     forth; neither is written.
@@ -87,6 +87,7 @@ def check(data: bytes, stage: Stage, calibration: Feeds | None) -> Delegation:
     if broken:
         raise TargetError(f"the converted {stage.name} returns values that are not finite in: {', '.join(broken)}")
     found = session.delegation
+    assert found is not None, "the engine tells of a file's first graph"
     if stage.name != "extractor" and found.partitions != 1:
         raise TargetError(
             f"the {stage.name} runs in {found.partitions} XNNPACK partitions, wanted 1; "

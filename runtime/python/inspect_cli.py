@@ -85,7 +85,8 @@ def _stage(console: Console, name: str, stage: StageSpec) -> None:
     steps = {0: "once per frame", 1: "one refinement step"}.get(
         stage.iterations, f"{stage.iterations} refinement steps"
     )
-    table = Table(title=Text(f"{name}: {stage.file}, {steps}", style="bold"), title_justify="left", expand=True)
+    place = stage.file if stage.function is None else f"{stage.file} ({stage.function})"
+    table = Table(title=Text(f"{name}: {place}, {steps}", style="bold"), title_justify="left", expand=True)
     for column in ("", "tensor", "shape", "dtype", "unit", "meaning"):
         table.add_column(column, overflow="fold", ratio=1 if column == "meaning" else None)
     for direction, tensors in (("in", stage.inputs), ("out", stage.outputs)):
@@ -95,6 +96,11 @@ def _stage(console: Console, name: str, stage: StageSpec) -> None:
     console.print(table)
     ops = sorted(stage.ops.items(), key=lambda item: (-item[1], item[0]))
     console.print(Text(f"{sum(stage.ops.values())} operators: " + ", ".join(f"{op} {count}" for op, count in ops)))
+    if stage.delegation is not None:
+        split = stage.delegation
+        outside = ", ".join(f"{op} {count}" for op, count in split.outside.items()) or "nothing"
+        parts = f"{split.partitions} partition{'s' * (split.partitions != 1)}"
+        console.print(Text(f"{split.delegate}: {parts}, outside: {outside}"))
     console.print()
 
 

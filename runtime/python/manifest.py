@@ -46,15 +46,25 @@ class TensorSpec(_Part):
     unit: str
 
 
+class DelegationSpec(_Part):
+    """How an engine split a graph between a delegate and its own kernels, as it reported where the bundle was made."""
+
+    delegate: str
+    partitions: Annotated[int, Field(ge=0)]  # connected parts that the delegate runs
+    outside: dict[str, Annotated[int, Field(gt=0)]]  # operators left to the engine's own kernels, by name
+
+
 class StageSpec(_Part):
     """One graph: its file (for target coreml the folder of its files), its interface, and what it costs."""
 
     file: str
+    function: str | None = None  # of a file that several stages share: TFLite signature, Core ML function; since 1.1
     iterations: Annotated[int, Field(ge=0)]  # refinement steps inside: 0 for the extractor
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     macs: Annotated[int, Field(ge=0)]  # multiply-accumulates of one call
     ops: dict[str, int]  # operator histogram of the stored graph
+    delegation: DelegationSpec | None = None  # since 1.1
 
     def holds(self, path: str) -> bool:
         """Whether a listed file is this graph, or part of it where the graph is a folder."""
@@ -298,6 +308,9 @@ class Manifest(TrackerSpec):
             for s in self.stages.values()
             if not any(s.holds(path) and (path == s.file) != folders for path in listed)
         }
+        places = [(s.file, s.function) for s in self.stages.values()]
+        if len(set(places)) != len(places):
+            raise ValueError("stages that share a file need a function each, no two the same")
         if self.golden.index and self.golden.index not in listed:
             missing.add(self.golden.index)
         if missing:

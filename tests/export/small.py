@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +20,7 @@ from qlot.export.contract import tracker_spec
 from qlot.export.parity import first_frames
 from qlot.export.schemes import PLANS
 from qlot.export.stages import Stage, make_stages
-from qlot.export.targets import Graph
+from qlot.export.targets import Graph, Packed
 from qlot.export.targets.onnx import convert
 from qlot.model.config import QLOTConfig, StageConfig
 from qlot.model.fuse import fuse
@@ -154,18 +155,19 @@ def reference_sequence(frames: int = 4) -> GoldenSequence:
 
 def write_bundle(
     folder: Path,
-    graphs: dict[str, Graph],
+    graphs: Mapping[str, Graph],
     *,
     tolerance: ToleranceSpec = PLANS["fp32"].tolerance,
     target: Target = "onnx",
+    extra: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """Write a bundle with the production writer: extractor and refiner as given, and the reference as golden."""
+    """Write a bundle with the production writer: graphs and extra files as given, and the reference as golden."""
     folder.mkdir()
     lowering: Lowering = "windowed" if target == "onnx" else "dense"
     confidence = ConfidenceSpec(bias=0, w_spread=-1, found=0.5, lost=0.3, calibration="none: an untrained network")
     spec = tracker_spec(SMALL, layout(), confidence)
     named = {stage(lowering, n).name: g for n, g in graphs.items()}
-    writer.write_graphs(folder, named)
+    writer.write_graphs(folder, Packed(named, extra or {}))
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         model=ModelSpec(preset="small", parameters=1, checkpoint="small", checkpoint_sha256="0" * 64, licence="none"),

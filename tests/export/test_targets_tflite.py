@@ -16,7 +16,7 @@ from qlot.export.errors import TargetError
 from qlot.export.schemes import plan_for
 from qlot.export.stages import Stage
 from qlot.export.targets import Graph
-from qlot.runtime.manifest import Scheme, StageSpec
+from qlot.runtime.manifest import DelegationSpec, Scheme, StageSpec
 from tests.export import small
 from tests.export.test_schemes import HIDDEN_LINEARS
 
@@ -28,7 +28,7 @@ from qlot.export.targets import tflite  # noqa: E402
 from qlot.export.targets.tflite_graph import module_path, operators, scopes  # noqa: E402
 from qlot.export.targets.tflite_modules import NamedStage  # noqa: E402
 from qlot.export.targets.tflite_quantise import check_names  # noqa: E402
-from qlot.runtime.sessions.tflite import Delegation, TFLiteSession  # noqa: E402
+from qlot.runtime.sessions.tflite import TFLiteSession  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter's own, by the dozen
 
@@ -80,8 +80,8 @@ def test_fp32_is_pytorch_wherever_the_landmarks_are(name: str) -> None:
 def test_every_scheme_runs_in_one_partition_under_canonical_names(name: str, scheme: Scheme) -> None:
     converted = graph(name, scheme)
     assert converted.suffix == ".tflite"
-    assert converted.ops["DELEGATE"] == 1
-    assert not [op for op in converted.ops if op.startswith("outside")]
+    assert converted.delegation == DelegationSpec(delegate="XNNPACK", partitions=1, outside={})
+    assert "DELEGATE" not in converted.ops
     assert not set(converted.ops) & {"GATHER", "GATHER_ND", "MAXIMUM" if scheme == "w8a8" else "", "CUSTOM"}
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(converted.data))
     (signature,) = model.signatureDefs
@@ -235,7 +235,9 @@ def test_what_returns_no_numbers_is_refused() -> None:
     feeds = {k: np.full_like(v, np.nan) for k, v in small.feeds_of(stage).items()}
     with pytest.raises(TargetError, match=r"not finite in: .*displacement"):
         tflite.check(graph("refiner", "fp32").data, stage, [feeds])
-    assert tflite.check(graph("refiner", "fp32").data, stage, None) == Delegation(1, {})
+    assert tflite.check(graph("refiner", "fp32").data, stage, None) == DelegationSpec(
+        delegate="XNNPACK", partitions=1, outside={}
+    )
 
 
 def test_an_extractor_may_leave_something_outside_but_a_broken_file_is_refused() -> None:

@@ -84,6 +84,22 @@ def test_inspect_counts_work(copy: Path, capsys: pytest.CaptureFixture[str], mon
     assert "cold frame 720.0 M" in text and "tracked frame 480.0 M" in text
 
 
+def test_inspect_shows_functions_and_what_a_delegate_left_outside(
+    copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(m: dict[str, dict[str, dict[str, object]]]) -> None:
+        stages = m["stages"]
+        stages["extractor"] |= {"delegation": {"delegate": "XNNPACK", "partitions": 2, "outside": {"SIGN": 1}}}
+        stages["refiner"] |= {"delegation": {"delegate": "XNNPACK", "partitions": 1, "outside": {}}, "function": "f"}
+
+    assert "partitions" not in inspected(copy, capsys, monkeypatch)
+    edit_manifest(copy, change)
+    text = inspected(copy, capsys, monkeypatch)
+    assert "XNNPACK: 2 partitions, outside: SIGN 1" in text
+    assert "XNNPACK: 1 partition, outside: nothing" in text
+    assert "refiner: refiner.onnx (f), one refinement step" in text
+
+
 def test_inspect_json_is_the_manifest(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert code_of("inspect", bundle, "--json") == 0
     printed = capsys.readouterr().out

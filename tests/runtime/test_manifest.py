@@ -115,7 +115,7 @@ def _objects(part: Any, name: str = "") -> Iterator[tuple[str, Tree]]:
 
 def test_fields_added_by_a_newer_minor_version_are_ignored_in_every_object(tree: Tree) -> None:
     tree["parity"] = PARITY
-    expected = parse_manifest(json.dumps({**tree, "schema_version": "1.2"}))
+    expected = parse_manifest(json.dumps({**tree, "schema_version": "1.9"}))
     names = []
     for name, part in list(_objects(tree)):
         names.append(name)
@@ -123,12 +123,12 @@ def test_fields_added_by_a_newer_minor_version_are_ignored_in_every_object(tree:
     assert {"", ".layout", ".preprocessing.crop", ".stages.refiner.inputs.0", ".files.0", ".parity.worst"} <= {*names}
     with pytest.raises(ManifestError, match="added_later: Extra inputs are not permitted"):
         parse_manifest(json.dumps(tree))
-    tree["schema_version"] = "1.2"
+    tree["schema_version"] = "1.9"
     assert parse_manifest(json.dumps(tree)) == expected
 
 
 def test_beside_ignored_fields_types_stay_exact_and_parts_must_agree(tree: Tree) -> None:
-    tree["schema_version"] = "1.2"
+    tree["schema_version"] = "1.9"
     tree["state"]["added_later"] = 1
     parse_manifest(json.dumps(tree))
     with pytest.raises(ManifestError, match=r"iterations\.cold: .*integer"):
@@ -202,6 +202,11 @@ def _set(*path: Any, value: Any) -> Callable[[Tree], None]:
         (_set("files", 0, "sha256", value="A" * 64), "sha256"),
         (lambda t: t["stages"].pop("extractor"), "extractor"),
         (lambda t: t["files"].append(t["files"][0]), "twice"),
+        (_set("stages", "refiner", "file", value="extractor.onnx"), "share a file need a function each"),
+        (
+            _set("stages", "refiner", "delegation", value={"delegate": "d", "partitions": -1, "outside": {}}),
+            "partitions",
+        ),
         (lambda t: t["stages"].update(decoder=t["stages"]["refiner"]), "decoder"),
     ],
 )
@@ -245,6 +250,15 @@ def test_a_stage_has_its_number_of_steps(tmp_path: Path, stage: str, steps: int)
     edit_manifest(folder, _set("stages", stage, "iterations", value=steps))
     with pytest.raises(ManifestError, match=f"{stage} cannot have {steps} refinement steps"):
         Bundle.open(folder)
+
+
+def test_a_bundle_of_the_first_version_reads_as_ever(tree: Tree) -> None:
+    """Partitions stood among the operators then, and no stage had a function."""
+    for stage in tree["stages"].values():
+        assert not stage.keys() & {"function", "delegation"}
+        stage["ops"] |= {"DELEGATE": 2, "outside DELEGATE: SIGN": 1}
+    old = parse_manifest(json.dumps({**tree, "schema_version": "1.0"})).stages["refiner"]
+    assert (old.function, old.delegation, old.ops["DELEGATE"]) == (None, None, 2)
 
 
 def test_sizes_are_read_not_assumed(text: str) -> None:

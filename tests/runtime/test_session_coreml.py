@@ -17,10 +17,12 @@ from qlot.runtime.sessions import coreml
 X = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
 
 
-def spec(shape: tuple[int, ...] = (2, 3), output: str = "y") -> StageSpec:
+def spec(shape: tuple[int, ...] = (2, 3), output: str = "y", function: str | None = None) -> StageSpec:
     one = TensorSpec(name="x", shape=shape, dtype="float32", meaning="", unit="1")
     two = TensorSpec(name=output, shape=shape, dtype="float32", meaning="", unit="1")
-    return StageSpec(file="refiner.mlpackage", iterations=1, inputs=(one,), outputs=(two,), macs=0, ops={})
+    return StageSpec(
+        file="refiner.mlpackage", function=function, iterations=1, inputs=(one,), outputs=(two,), macs=0, ops={}
+    )
 
 
 def of_image() -> StageSpec:
@@ -126,7 +128,8 @@ class FakeCoreML:
         self.result, self.colours = result, colours
         self.models = self
 
-    def MLModel(self, path: str, compute_units: Any) -> FakeCoreML:
+    def MLModel(self, path: str, compute_units: Any, function_name: str | None) -> FakeCoreML:
+        self.asked = function_name
         assert path.endswith(".mlpackage")
         assert compute_units == "all"
         return self
@@ -135,12 +138,16 @@ class FakeCoreML:
         from qlot.export.mil._coremltools import Model_pb2  # the real messages
 
         description = Model_pb2.Model().description
-        for features, name in ((description.input, "x"), (description.output, "y")):
+        top = description
+        if self.asked is not None:  # then nothing stands at the top
+            description.functions.add(name="other")
+            top = description.functions.add(name=self.asked)
+        for features, name in ((top.input, "x"), (top.output, "y")):
             array = features.add(name=name).type.multiArrayType
             array.dataType = 65568
             array.shape.extend([2, 3])
         if self.colours is not None:
-            image = description.input[0].type.imageType
+            image = top.input[0].type.imageType
             image.width, image.height, image.colorSpace = 4, 2, image.ColorSpace.Value(self.colours)
         return type("Spec", (), {"description": description})
 
@@ -153,17 +160,23 @@ def on_a_mac(
     result: Callable[[dict[str, Any]], dict[str, Any]],
     stage: StageSpec | None = None,
     colours: str | None = None,
+    function: str | None = None,
 ) -> coreml.CoreMLSession:
     pytest.importorskip("coremltools", reason="needs the extra coreml")
     fake = {"coremltools": FakeCoreML(result, colours)}
     monkeypatch.setattr(coreml.sys, "platform", "darwin")
     monkeypatch.setattr(coreml, "import_module", lambda name: fake[name] if name in fake else import_module(name))
-    return coreml.CoreMLSession(Path("refiner.mlpackage"), stage or spec(), "refiner", 1)
+    return coreml.CoreMLSession(Path("refiner.mlpackage"), stage or spec(function=function), "refiner", 1)
 
 
 def test_on_a_mac_core_ml_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     session = on_a_mac(monkeypatch, lambda feeds: {"y": feeds["x"] * 3})
     assert session.engine.startswith("Core ML on macOS")
+    assert_array_equal(session.run({"x": X})["y"], 3 * X)
+
+
+def test_on_a_mac_a_function_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = on_a_mac(monkeypatch, lambda feeds: {"y": feeds["x"] * 3}, "refiner")
     assert_array_equal(session.run({"x": X})["y"], 3 * X)
 
 

@@ -44,7 +44,7 @@ class CoreMLSession:
         if not 1 <= threads <= MAX_THREADS:
             raise SessionError(f"{name}: threads must be 1 to {MAX_THREADS}, got {threads}")
         self.inputs, self.outputs, self._name = stage.inputs, stage.outputs, name
-        self._engine = _open(package, name, threads)
+        self._engine = _open(package, name, threads, stage.function)
         self.engine = self._engine.name
         _compare(name, "input", self._engine.inputs, stage.inputs)
         _compare(name, "output", self._engine.outputs, stage.outputs)
@@ -78,10 +78,10 @@ def load(files: Mapping[str, bytes], stage: StageSpec, name: str, threads: int) 
 class _Interpreter:
     """Runs the program with PyTorch's CPU kernels."""
 
-    def __init__(self, package: Path, threads: int) -> None:
+    def __init__(self, package: Path, threads: int, function: str | None) -> None:
         # By name, because the runtime must install and run without the exporter and PyTorch.
         mil, self._torch = import_module("qlot.export.mil"), import_module("torch")
-        self._program, self._threads = mil.load(package), threads
+        self._program, self._threads = mil.load(package, function), threads
         self.name: str = mil.ENGINE
         self._images = self._program.images
         self.inputs = {
@@ -103,9 +103,9 @@ class _Interpreter:
 class _CoreML:
     """Runs the program in Core ML, on whichever units it picks; it has no setting for threads."""
 
-    def __init__(self, package: Path) -> None:
+    def __init__(self, package: Path, function: str | None) -> None:
         ct = import_module("coremltools")
-        self._model = ct.models.MLModel(str(package), compute_units=ct.ComputeUnit.ALL)
+        self._model = ct.models.MLModel(str(package), compute_units=ct.ComputeUnit.ALL, function_name=function)
         self.name = f"Core ML on macOS {platform.mac_ver()[0]} {platform.machine()}, all units"
         array = ct.proto.FeatureTypes_pb2.ArrayFeatureType
         dtypes = {array.FLOAT32: "float32", array.FLOAT16: "float16", array.INT32: "int32", array.DOUBLE: "float64"}
@@ -118,6 +118,8 @@ class _CoreML:
             return f"{dtypes.get(a.dataType, 'not an array')} {tuple(a.shape)}"
 
         description = self._model.get_spec().description
+        if function is not None:  # a package of several functions describes each apart
+            description = next(f for f in description.functions if f.name == function)
         self._images = [f.name for f in description.input if f.type.WhichOneof("Type") == "imageType"]
         self.inputs = {f.name: described(f) for f in description.input}
         self.outputs = {f.name: described(f) for f in description.output}
@@ -137,10 +139,10 @@ def _image(colours: str, shape: Sequence[int | None]) -> str:
     return f"uint8 {tuple(shape)}" if colours == "RGB" else f"an image in {colours}"
 
 
-def _open(package: Path, name: str, threads: int) -> _Engine:
+def _open(package: Path, name: str, threads: int, function: str | None) -> _Engine:
     real = sys.platform == "darwin"
     try:
-        return _CoreML(package) if real else _Interpreter(package, threads)
+        return _CoreML(package, function) if real else _Interpreter(package, threads, function)
     except ImportError as e:
         what = "Core ML needs coremltools" if real else "away from a Mac, a Core ML package is interpreted, which needs"
         needs = "" if real else " coremltools and torch"

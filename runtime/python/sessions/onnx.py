@@ -1,4 +1,4 @@
-"""ONNX graphs in ONNX Runtime, on the CPU."""
+"""ONNX graphs, and graphs in ONNX Runtime's own format, in ONNX Runtime, on the CPU."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from qlot.runtime.sessions.base import Tensors, check_tensors
 from qlot.runtime.sessions.external_data import refuse_external_data
 
 MAX_THREADS = 64  # far above any phone or laptop; a slip such as a frame rate would exhaust the system instead
+ORT_FORMAT, _IDENTIFIER = b"ORTM", slice(4, 8)  # what a flatbuffer of ONNX Runtime carries, and where
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(uint8)": "uint8"}
 
 
@@ -31,7 +32,8 @@ class OnnxSession:
         if not 1 <= threads <= MAX_THREADS:
             raise SessionError(f"{name}: threads must be 1 to {MAX_THREADS}, got {threads}")
         self.inputs, self.outputs, self._name = stage.inputs, stage.outputs, name
-        refuse_external_data(data, name)
+        if data[_IDENTIFIER] != ORT_FORMAT:  # that one has no field for the name of another file
+            refuse_external_data(data, name)
         try:
             self._session = ort.InferenceSession(
                 data,

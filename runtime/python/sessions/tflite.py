@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -17,7 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from qlot.runtime.errors import SessionError
-from qlot.runtime.manifest import StageSpec, TensorSpec
+from qlot.runtime.manifest import DelegationSpec, StageSpec, TensorSpec
 from qlot.runtime.sessions.base import Tensors, check_tensors
 
 MAX_THREADS = 64  # far above any phone or laptop; a slip such as a frame rate would exhaust the system instead
@@ -25,21 +24,12 @@ _IDENTIFIER = slice(4, 8)  # where a flatbuffer carries its file identifier
 _DELEGATE = "DELEGATE"  # what the interpreter calls a partition that a delegate took over
 
 
-@dataclass(frozen=True)
-class Delegation:
-    """How a graph was split between the delegate and the interpreter's own kernels.
-
-    Attributes:
-        partitions: connected parts the delegate runs; each hand-over copies tensors and wakes another kernel.
-        outside: operators left to the interpreter, by name.
-    """
-
-    partitions: int
-    outside: dict[str, int]
-
-
 class TFLiteSession:
     """One stage in LiteRT. Built from bytes, so what runs is what was hashed.
+
+    Attributes:
+        delegation: what the delegate took over of this stage; None where the engine cannot tell, because it lists the
+            operators of a file's first graph alone and this stage's is another.
 
     Raises:
         SessionError: the graph does not load, or its interface is not the manifest's.
@@ -56,16 +46,17 @@ class TFLiteSession:
             # Loaded from memory the interpreter refers to the bytes, so they live as long as it does.
             self._interpreter = Interpreter(model_content=data, num_threads=threads)
             self._interpreter.allocate_tensors()
-            key = _signature(self._interpreter, name)
+            key = _signature(self._interpreter, stage.function or name)
             self._runner = self._interpreter.get_signature_runner(key)
             graph_inputs, graph_outputs = self._runner.get_input_details(), self._runner.get_output_details()
         except Exception as e:  # the engine's exceptions share no base class
             raise SessionError(f"{name}: {self.engine} refuses the graph: {e}") from e
         _compare(name, "input", graph_inputs, stage.inputs)
         _compare(name, "output", graph_outputs, stage.outputs)
-        self.delegation = delegation(self._interpreter)
-        if self.delegation.partitions:
+        first = delegation(self._interpreter)
+        if first.partitions:
             self.engine += " XNNPACK"
+        self.delegation = None if self._runner._subgraph_index else first  # no public way tells the two apart
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Tensors:
         """Run the graph once; see `Session.run`."""
@@ -83,8 +74,8 @@ def load(data: bytes, stage: StageSpec, name: str, threads: int) -> TFLiteSessio
     return TFLiteSession(data, stage, name, threads)
 
 
-def delegation(interpreter: Interpreter) -> Delegation:
-    """Read back what the delegate took over of an allocated interpreter's main graph.
+def delegation(interpreter: Interpreter) -> DelegationSpec:
+    """Read back what the delegate took over of an allocated interpreter's first graph.
 
     The interpreter lists replaced operators beside the partitions that replaced them, without saying which is which.
     Walking back from the outputs tells: a value that a partition computes needs the partition's inputs, any other
@@ -102,11 +93,11 @@ def delegation(interpreter: Interpreter) -> Delegation:
             running[maker["index"]] = maker["op_name"]
             todo += [int(t) for t in maker["inputs"] if t >= 0]
     outside = Counter(op for op in running.values() if op != _DELEGATE)
-    return Delegation(len(partitions), dict(sorted(outside.items())))
+    return DelegationSpec(delegate="XNNPACK", partitions=len(partitions), outside=dict(sorted(outside.items())))
 
 
 def _signature(interpreter: Interpreter, name: str) -> str:
-    """Return the stage's own signature: a file may hold several stages, one signature each."""
+    """Check that the file has the stage's signature: it may hold several stages, one signature each."""
     signatures = interpreter.get_signature_list()
     if name not in signatures:
         raise ValueError(f"its signatures are {sorted(signatures)}, wanted {name!r}")
