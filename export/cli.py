@@ -120,11 +120,11 @@ def export(
             "--checkpoint",
             "-c",
             metavar="FILE_OR_NAME",
-            help="Our .safetensors, the published .pth, or the name of shipped weights: final128 (128 px input), "
-            "final (224 px), nano (112 px).",
+            help="Our .safetensors, the published .pth, or the name of shipped weights: nano (112 px input), "
+            "final128 (128 px), final (224 px).",
             rich_help_panel="Model",
         ),
-    ] = "final128",
+    ] = "nano",
     layout: Annotated[
         str,
         typer.Option(

@@ -38,8 +38,9 @@ SCHEMES: tuple[Scheme, ...] = ("fp32", "w8a8")  # the least and the most that ma
 @functools.cache
 def graph(name: str, scheme: Scheme) -> Graph:
     plan = plan_for("coreml", scheme)
+    exported = traced(name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coreml, "trace", lambda _: traced(name))
+        patch.setattr(coreml, "trace", lambda _: exported)
         recorded = feeds(name) if plan.calibrated else None
         return coreml.convert(small.stage("dense", name), plan, recorded, CoreMLOptions(min_ios=18))
 
