@@ -128,7 +128,7 @@ def from_spec(spec: Any, weights: Path, function: str | None, where: str) -> Pro
     functions = tuple(program.functions)
     name = function or spec.description.defaultFunctionName or "main"
     if name not in functions:
-        raise PackageError(f"{where} has no function {name!r}; there are: {', '.join(functions)}")
+        raise PackageError(f"{where} has no function {name!r}; there are: {', '.join(sorted(functions))}")
     return Program(program.functions[name], functions, name, _images(spec.description, name))
 
 

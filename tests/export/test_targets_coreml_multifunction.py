@@ -37,8 +37,7 @@ SCHEMES: tuple[Scheme, ...] = ("fp32", "w8a8")  # the least and the most that ma
 
 @functools.cache
 def graph(name: str, scheme: Scheme) -> Graph:
-    plan = plan_for("coreml", scheme)
-    exported = traced(name)
+    plan, exported = plan_for("coreml", scheme), traced(name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(coreml, "trace", lambda _: exported)
         recorded = feeds(name) if plan.calibrated else None
@@ -123,7 +122,7 @@ def test_a_missing_function_is_named_with_those_there_are(tmp_path: Path) -> Non
     with pytest.raises(SessionError, match="refiner: input 'context' is missing in the package"):
         session(whole, "refiner", None)  # the package's own choice is the extractor
     path = written(whole, tmp_path / "model.mlpackage")
-    assert load_program(path, "refiner").functions == STAGES
+    assert set(load_program(path, "refiner").functions) == set(STAGES)
 
 
 def test_a_package_without_one_of_its_functions_is_refused_by_hash_and_by_name(tmp_path: Path) -> None:
