@@ -59,7 +59,8 @@ def _stills(results: Sequence[StillsResult]) -> Table:
 
 
 def _groups(result: StillsResult) -> Table:
-    table = _table(*result.groups, title=f"{result.layout}: NME % over {result.accuracy[0].normaliser}, by group")
+    kind = result.accuracy[0].normaliser
+    table = _table(*result.groups, title=f"{result.name}, {result.layout}: NME % over {kind}, by group")
     table.add_row(*(_percent(v) for v in result.groups.values()))
     return table
 
