@@ -69,12 +69,26 @@ def trace(stage: Stage, named: NamedStage) -> bytes:
 def check(data: bytes, stage: Stage, calibration: Feeds | None) -> DelegationSpec:
     """Run a converted stage, the first graph of a file, once in the engine; return how much of it the delegate took.
 
-    A file may load and yet fail under the delegate, or fall apart into many partitions that hand tensors back and
-    forth; neither is written.
+    A file may load and yet fall apart into many partitions that hand tensors back and forth; it is not written.
 
     Raises:
-        TargetError: the engine refuses the file or fails, outputs are not finite, or the delegate leaves operators of
-            a refiner outside.
+        TargetError: it does not run, or the delegate leaves operators of a refiner outside.
+    """
+    found = run_once(data, stage, calibration).delegation
+    assert found is not None, "the engine tells of a file's first graph"
+    if stage.name != "extractor" and found.partitions != 1:
+        raise TargetError(
+            f"the {stage.name} runs in {found.partitions} XNNPACK partitions, wanted 1; "
+            f"outside are: {', '.join(f'{n} {op}' for op, n in found.outside.items()) or 'none'}"
+        )
+    return found
+
+
+def run_once(data: bytes, stage: Stage, calibration: Feeds | None) -> TFLiteSession:
+    """Run a converted stage once and return its session: a file may load and yet fail under the delegate.
+
+    Raises:
+        TargetError: the engine refuses the file or fails, or outputs are not finite.
     """
     spec = StageSpec(file="", iterations=stage.iterations, inputs=stage.inputs, outputs=stage.outputs, macs=0, ops={})
     feeds = calibration[0] if calibration else {t.name: np.zeros(t.shape, np.float32) for t in stage.inputs}
@@ -86,14 +100,7 @@ def check(data: bytes, stage: Stage, calibration: Feeds | None) -> DelegationSpe
     broken = sorted(name for name, value in outputs.items() if not np.isfinite(value).all())
     if broken:
         raise TargetError(f"the converted {stage.name} returns values that are not finite in: {', '.join(broken)}")
-    found = session.delegation
-    assert found is not None, "the engine tells of a file's first graph"
-    if stage.name != "extractor" and found.partitions != 1:
-        raise TargetError(
-            f"the {stage.name} runs in {found.partitions} XNNPACK partitions, wanted 1; "
-            f"outside are: {', '.join(f'{n} {op}' for op, n in found.outside.items()) or 'none'}"
-        )
-    return found
+    return session
 
 
 @contextlib.contextmanager

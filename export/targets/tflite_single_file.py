@@ -17,7 +17,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from qlot.export.errors import TargetError
 from qlot.export.stages import Stage
 from qlot.export.targets import Graph, Packed
-from qlot.export.targets.tflite import DEFAULT_LOWERING, TOOLS, check, convert
+from qlot.export.targets.tflite import DEFAULT_LOWERING, TOOLS, check, convert, run_once
 from qlot.runtime.manifest import StageName
 
 __all__ = ["DEFAULT_LOWERING", "TOOLS", "convert", "pack"]
@@ -32,6 +32,7 @@ def pack(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
     data = merged([graphs[s.name].data for s in stages])
     packed = {}
     for stage in stages:
+        run_once(data, stage, None)
         split, before = check(with_first(data, stage.name), stage, None), graphs[stage.name].delegation
         if split != before:
             raise TargetError(f"in the single file the {stage.name} runs as {split}, in a file of its own as {before}")
