@@ -156,7 +156,7 @@ def _compared(clip: ExactClip, track: Array, layout: LayoutSpec, allowed: float)
     return ClipReport(
         clip.name,
         len(truth),
-        Compared(*(100 * float(nme(x, truth, np.float64(d)).mean()) for x in both)),
+        Compared(*(100 * float(nme(x, truth, np.full(len(truth), d)).mean()) for x in both)),
         "face size" if layout.outer_eyes is None else "outer-eye distance",
         Compared(*(nmf(x - truth, size) for x in both)),
         lag,

@@ -167,20 +167,21 @@ def _free_run(levels: Levels, m: Manifest) -> Iterator[Element]:
         element("figcaption", "Over the landmarks of each frame. Dashed: what is allowed."),
     )
     yield element("h3", "By step")
-    rows = []
+    steps = []
     for k in range(free.errors.shape[1]):
         has = ~np.isnan(free.errors[:, k, 0])
         of = "first frame" if has.sum() < len(has) else "all frames"
         percent = ("",) * 3 if free.percent is None else _cells(Spread.of(free.percent[:, k]))
-        rows.append((f"{k + 1}", of, *_cells(Spread.of(free.errors[:, k])), *percent))
+        steps.append((f"{k + 1}", of, *_cells(Spread.of(free.errors[:, k])), *percent))
     head = ("median px", "p99 px", "max px", "median %", "p99 %", "max %")
-    yield table(("step", "of", *head), rows, text_columns=2)
+    yield table(("step", "of", *head), steps, text_columns=2)
     yield element("h3", "By landmark group, all steps")
-    rows = []
-    for name, of in {"all": tuple(range(len(free.names))), **free.groups}.items():
-        percent = ("",) * 3 if free.percent is None else _cells(Spread.of(free.percent[..., list(of)]))
-        rows.append((name, f"{len(of)}", *_cells(Spread.of(free.errors[..., list(of)])), *percent))
-    yield table(("group", "landmarks", *head), rows)
+    groups = []
+    for name, points in {"all": tuple(range(len(free.names))), **free.groups}.items():
+        mine = list(points)
+        percent = ("",) * 3 if free.percent is None else _cells(Spread.of(free.percent[..., mine]))
+        groups.append((name, f"{len(mine)}", *_cells(Spread.of(free.errors[..., mine])), *percent))
+    yield table(("group", "landmarks", *head), groups)
     yield element("h3", "Covariance and gate, all steps")
     rows = [(name, *_cells(Spread.of(errors))) for name, errors in free.uncertainty.items()]
     yield table(("error of", "median", "p99", "max"), rows)
@@ -234,22 +235,16 @@ def _bundle(m: Manifest) -> Iterator[Element]:
     yield element("h3", "Arithmetic")
     yield table(("modules", "rule"), m.scheme.rules.items(), text_columns=2)
     yield element("h3", "Operators")
-    rows = [(name, f"{s.macs / 1e6:.1f}", f"{_count(s)}", _operators(s)) for name, s in m.stages.items()]
-    yield element("div", *(_stage_operators(*row) for row in rows))
+    for name, stage in m.stages.items():
+        yield _operators(name, stage)
     yield element("p", _PARTITIONS.get(m.target, _delegated(m)))
 
 
-def _stage_operators(name: str, macs: str, count: str, ops: str) -> Element:
-    return element("p", element("b", name), f": {macs} M multiply-accumulates a call, {count} operators: {ops}")
-
-
-def _count(stage: StageSpec) -> int:
-    return sum(n for op, n in stage.ops.items() if op != "DELEGATE" and not op.startswith(_OUTSIDE))
-
-
-def _operators(stage: StageSpec) -> str:
+def _operators(name: str, stage: StageSpec) -> Element:
     ops = {op: n for op, n in stage.ops.items() if op != "DELEGATE" and not op.startswith(_OUTSIDE)}
-    return ", ".join(f"{op} {n}" for op, n in sorted(ops.items(), key=lambda item: (-item[1], item[0])))
+    listed = ", ".join(f"{op} {n}" for op, n in sorted(ops.items(), key=lambda item: (-item[1], item[0])))
+    cost = f"{stage.macs / 1e6:.1f} M multiply-accumulates a call"
+    return element("p", element("b", name), f": {cost}, {sum(ops.values())} operators: {listed}")
 
 
 def _delegated(m: Manifest) -> str:

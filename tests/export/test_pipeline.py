@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from qlot.assets import sample_clip
 from qlot.export.errors import ExportError, SchemeError
 from qlot.export.pipeline import ExportRequest, export
+from qlot.export.schemes import PLANS
 from qlot.runtime import Bundle, QlotError
 from qlot.runtime.errors import ParityError, VideoError
 from qlot.runtime.replay import replay
@@ -35,6 +37,20 @@ def test_the_written_bundle_opens_and_says_what_it_is(bundle_fp32: Path) -> None
     assert "Øygard" in bundle.read("NOTICE").decode()
     assert manifest.golden.frames == 30
     assert replay(bundle).passed
+
+
+def test_the_report_is_written_whether_the_bundle_passes_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, out = tmp_path / "page.html", tmp_path / "out"
+    export(ExportRequest("onnx", layout="eyes", golden=False, out=out, report=page))
+    assert "passed" in page.read_text() and "FAILED" not in page.read_text()
+    assert Bundle.open(out).manifest.parity is not None
+    monkeypatch.setitem(PLANS, "fp32", dataclasses.replace(PLANS["fp32"], median_px=1e-9))
+    with pytest.raises(ParityError, match="the median error of the replay is"):
+        export(ExportRequest("onnx", layout="eyes", golden=False, out=tmp_path / "worse", report=page))
+    assert "FAILED" in page.read_text()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "page.html"]
 
 
 def test_int8_is_calibrated_on_the_builtin_clip_and_says_so(bundle_int8: Path, bundle_fp32: Path) -> None:
@@ -73,6 +89,7 @@ def test_a_bundle_without_golden_says_so_and_cannot_be_verified(tmp_path: Path) 
         ({"checkpoint": "nowhere.pth"}, ExportError, "no checkpoint file 'nowhere.pth'.*final128"),
         ({"calibration": Path("clip.mp4")}, ExportError, "needs no calibration"),
         ({"scheme": "int8", "calibration": Path("nowhere.mp4")}, VideoError, "nowhere.mp4"),
+        ({"report": Path("page.txt")}, ExportError, "must be the name of an .html file"),
     ],
 )
 def test_a_wrong_request_is_refused_and_nothing_is_written(
