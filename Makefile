@@ -8,7 +8,7 @@ TARGETS_VENV ?= .venv-targets
 TORCH_INDEX ?=
 OUT ?= demo
 
-.PHONY: install install-targets demo test test-slow test-targets lint clean
+.PHONY: install install-targets demo test test-slow test-targets test-arm lint clean
 
 install: $(VENV)/.installed
 install-targets: $(TARGETS_VENV)/.installed
@@ -46,6 +46,11 @@ test-targets: export OMP_NUM_THREADS = 1
 test-targets: install-targets
 	$(TARGETS_VENV)/bin/python -m pytest -n 2 --dist loadfile -m 'slow or not slow' tests/export/mil \
 		$(wildcard tests/export/test_targets_tflite*.py tests/export/test_targets_coreml*.py tests/runtime/test_session_*.py)
+
+# The engines' ARM kernels under qemu; skipped, with the reason, where that is missing.
+test-arm: export OMP_NUM_THREADS = 1
+test-arm: install-targets
+	$(TARGETS_VENV)/bin/python -m pytest -m slow tests/benchmarks/arm
 
 lint: install
 	$(BIN)/ruff check .

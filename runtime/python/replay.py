@@ -159,14 +159,16 @@ def replay(bundle: Bundle, threads: int = 1) -> ReplayReport:
     points = np.array(layout.points)
     report = compare(run_frames(stages, golden, points), golden, layout.names, tolerance, stages.engine)
     if stages.unrolled_steps:
-        _check_unrolled(stages, golden, points, tolerance.px)
+        check_unrolled(stages, golden, points, tolerance.px)
     return report
 
 
-def _check_unrolled(
-    stages: BundleStages, golden: GoldenSequence, points: NDArray[np.float64], tolerance: float
-) -> None:
-    """Hold the unrolled refiner against single steps of the same bundle, from a cold start on the first frame."""
+def check_unrolled(stages: BundleStages, golden: GoldenSequence, points: NDArray[np.float64], tolerance: float) -> None:
+    """Hold the unrolled refiner against single steps of the same bundle, from a cold start on the first frame.
+
+    Raises:
+        ParityError: they differ by more than `tolerance` pixels.
+    """
     gate = Gate(float(golden.gate[0]), float(golden.gate[1]))
     state = cold_start(points, stages.size, golden.hidden.shape[-1])
     image = np.ascontiguousarray(golden.crops[0].transpose(2, 0, 1)[None], np.float32) / np.float32(255)
