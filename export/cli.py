@@ -312,6 +312,8 @@ def _report(console: Console, result: ExportResult) -> None:
     manifest, report = result.bundle.manifest, result.report
     if manifest.scheme.requested != manifest.scheme.name:
         console.print(f"--{manifest.scheme.requested} is scheme {manifest.scheme.name} (see `qlot inspect`)")
+    if status := manifest.scheme.rules.get("status"):
+        console.print(f"scheme {manifest.scheme.name} is {status}")
     if result.calibration:
         c = result.calibration
         console.print(f"calibration: {c.source}, {c.frames} frames, sha256 {c.sha256[:12]}...", highlight=False)

@@ -3,7 +3,7 @@
 A scheme means the same arithmetic on every target; where an engine has another, the bundle's rules say which. Modules
 fall into groups by their path in the fused network; whatever no group names stays float32: coordinates, tent weights,
 correlation, position update, the state's encoding and the layer that reads it, output heads, softmaxes and their
-logits, norms, gates, slots, and all inputs and outputs.
+logits, norms, gates, and all inputs and outputs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GROUPS: Mapping[str, re.Pattern[str]] = {
         r"model\.refiner\.(encoder\.(branches\.\d+\.linear|correlation\.\d+|context_features)"
         r"|mixer\.(write_route|read_route|local|out)|hidden_linear)"
     ),
-    "refiner slot matrices": re.compile(r"model\.refiner\.mixer\.(value|slot_read|slot_qkv|slot_mlp_(in|out))"),
+    "refiner slots": re.compile(r"model\.refiner\.mixer\.(value|slot_\w+|local_film)"),
 }
 
 
@@ -81,6 +81,12 @@ _HALF_STORED = {
     "and outputs float32"
 }
 
+_SLOTS = "int8 weights per head and output channel, float32 arithmetic: slots' matrices, local scales and offsets"
+
+_SLOTS_OF_ALL_HEADS = {
+    "refiner slots": _SLOTS.replace("per head and output channel", "per output channel of all heads")
+}
+
 _STORED: dict[Arithmetic, str] = {
     "int8 weights": "int8 weights per output channel",
     "int4 weights": "int4 weights, one scale for each output channel and block of at most 32 input channels",
@@ -99,14 +105,14 @@ def _experimental(
             "extractor stem": "float32",
             "extractor convolutions": convolutions,
             "refiner hidden linears": linears,
-            "refiner slot matrices": "int8 weights",
+            "refiner slots": "int8 weights",
         },
         {
             "status": "experimental",
             "extractor convolutions": f"{_STORED[convolutions]}, float32 arithmetic; the stem float32",
             "refiner hidden linears": f"{_STORED[linears]}, float32 arithmetic",
-            "refiner slot matrices": f"{_STORED['int8 weights']}, float32 arithmetic",
-            "kept float": _HALF_STORED["kept float"],
+            **_SLOTS_OF_ALL_HEADS,
+            **_HALF_STORED,
         },
         tolerance,
         median_px=0.5,
@@ -129,7 +135,7 @@ PLANS: dict[Scheme, SchemePlan] = {
             "extractor stem": "float32",
             "extractor convolutions": "float32",
             "refiner hidden linears": "float32",
-            "refiner slot matrices": "float32",
+            "refiner slots": "float32",
         },
         {"all": "float32 storage and arithmetic"},
         tolerance=ToleranceSpec(px=0.02, log_sigma=0.002),
@@ -144,7 +150,7 @@ PLANS: dict[Scheme, SchemePlan] = {
             "extractor stem": "float16",
             "extractor convolutions": "float16",
             "refiner hidden linears": "float16",
-            "refiner slot matrices": "float32",
+            "refiner slots": "float32",
         },
         {
             "extractor convolutions": "float16 weights and activations, like all else in backbone and pyramid",
@@ -163,12 +169,12 @@ PLANS: dict[Scheme, SchemePlan] = {
             "extractor stem": "float32",
             "extractor convolutions": "int8 weights",
             "refiner hidden linears": "int8 weights",
-            "refiner slot matrices": "int8 weights",
+            "refiner slots": "int8 weights",
         },
         {
             "extractor convolutions": "int8 weights per output channel, float32 arithmetic; the stem float32",
             "refiner hidden linears": "int8 weights per output channel, float32 arithmetic",
-            "refiner slot matrices": "int8 weights per output channel, float32 arithmetic",
+            "refiner slots": _SLOTS,
             "kept float": _KEPT,
         },
         tolerance=ToleranceSpec(px=0.5, log_sigma=0.2),
@@ -182,14 +188,14 @@ PLANS: dict[Scheme, SchemePlan] = {
             "extractor stem": "int8",
             "extractor convolutions": "int8",
             "refiner hidden linears": "int8",
-            "refiner slot matrices": "int8 weights",
+            "refiner slots": "int8 weights",
         },
         {
             "extractor convolutions": "int8 weights per output channel, uint8 activations per tensor, "
             "int32 sums, static",
             "refiner hidden linears": "int8 weights per output channel, uint8 inputs per tensor, int32 sums, "
             "float32 outputs, static",
-            "refiner slot matrices": "int8 weights per output channel, float32 arithmetic",
+            "refiner slots": _SLOTS,
             "kept float": _KEPT,
         },
         tolerance=ToleranceSpec(px=1.5, log_sigma=1.0),
@@ -224,12 +230,11 @@ PLANS: dict[Scheme, SchemePlan] = {
 }
 
 # Where an engine has no such arithmetic as the table's, what it does instead stands in the bundle's rules.
-_SLOTS_IN_HALF = {"refiner slot matrices": "weights stored as float16, float32 arithmetic"}
 _ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
     ("onnx", "fp16"): _HALF_STORED,
-    ("onnx", "w8"): {**_HALF_STORED, **_SLOTS_IN_HALF},
-    ("onnx", "w8a8"): {**_HALF_STORED, **_SLOTS_IN_HALF},
-    ("tflite", "w8"): {**_HALF_STORED, **_SLOTS_IN_HALF},
+    ("onnx", "w8"): _HALF_STORED,
+    ("onnx", "w8a8"): _HALF_STORED,
+    ("tflite", "w8"): _HALF_STORED,
     ("tflite", "fp16"): {
         **_HALF_STORED,
         "extractor convolutions": "float16 weights, unpacked at load: float32 arithmetic unless the app forces float16",
@@ -237,18 +242,18 @@ _ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
     },
     ("tflite", "w8a8"): {
         **_HALF_STORED,
-        **_SLOTS_IN_HALF,
         "extractor convolutions": "int8 weights per output channel, int8 activations per tensor, int32 sums, static",
         "refiner hidden linears": "int8 weights per output channel, int8 inputs and outputs per tensor, int32 sums, "
         "static",
     },
-    ("coreml", "w8"): _HALF_STORED,
+    ("coreml", "w8"): {**_HALF_STORED, **_SLOTS_OF_ALL_HEADS},
     ("coreml", "fp16"): {
         **_HALF_STORED,
         "extractor convolutions": "float16 weights and activations, like all that lies between them",
     },
     ("coreml", "w8a8"): {
         **_HALF_STORED,
+        **_SLOTS_OF_ALL_HEADS,
         "extractor convolutions": "int8 weights per output channel, int8 inputs and outputs per tensor, "
         "static; float16 between; products of int8 where the hardware has them, else of the same values in float16",
         "refiner hidden linears": "int8 weights per output channel, int8 inputs and outputs per tensor, "
