@@ -19,7 +19,9 @@ from qlot.benchmarks.arm.replay import ArmReport, emulate, judge
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.errors import ParityError, QlotError
 
-COLUMNS = ("median px", "p99 px", "max px", "result px", "ln sigma", "host p99", "host max")
+COLUMNS = ("median px", "p99 px", "max px", "result px", "ln sigma", "here p99", "here max")
+LEGEND = """result: the largest after a frame's last step. here: px from this machine's own replay, after any step
+numerics only: emulated, no timing"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.exit(1, f"error: {e}\n")
     except (QlotError, OSError) as e:
         parser.exit(2, f"error: {e}\n")
-    print("numerics only: emulated, no timing")
+    print(LEGEND)
     if not all(passed):
         parser.exit(1, f"error: {passed.count(False)} of {len(passed)} bundles leave their tolerance\n")
 

@@ -27,8 +27,10 @@ from qlot.runtime.manifest import Target
 EMULATORS = ("qemu-aarch64-static", "qemu-aarch64")
 SYSTEM = ("python3", "libstdc++6")  # Debian packages; what they depend on comes along
 COMMON = ("numpy", "pydantic")  # what the runtime imports besides an engine
-ENGINES: dict[Target, str] = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
-MODULES = {"onnxruntime": "onnxruntime", "ai-edge-litert": "ai_edge_litert.interpreter"}
+ENGINES: dict[Target, tuple[str, str]] = {  # distribution, module
+    "onnx": ("onnxruntime", "onnxruntime"),
+    "tflite": ("ai-edge-litert", "ai_edge_litert.interpreter"),
+}
 GLIBC = range(17, 37)  # 2.x of manylinux; Debian 12, the first with a Python that we support, has 2.36
 
 
@@ -116,19 +118,19 @@ def requirements(target: Target) -> list[str]:
     if target not in ENGINES:
         raise ArmError(f"a {target} bundle runs on Apple's systems only: there are no Linux kernels of it to emulate.")
     try:
-        return [f"{name}=={importlib.metadata.version(name)}" for name in (*COMMON, ENGINES[target])]
+        return [f"{name}=={importlib.metadata.version(name)}" for name in (*COMMON, ENGINES[target][0])]
     except importlib.metadata.PackageNotFoundError as e:
         raise ArmError(f"{e.name} is not installed here, and both sides need it: pip install {e.name}") from e
 
 
 def prepare(target: Target, cache: Path | None = None) -> Environment:
-    """Return the environment for a target's engine, downloading it first if need be (80 MB and 110 to 180 MB).
+    """Return the environment for a target's engine, downloading it first if need be (77 MB, and 130 MB for an engine).
 
     Raises:
         ArmUnavailable: qemu, apt-get or pip is missing, or a download fails.
         ArmError: a package does not exist for aarch64, does not run, or cannot be written.
     """
-    cache, qemu, pins = cache or default_cache(), emulator(), requirements(target)
+    cache, qemu, pins = (cache or default_cache()).absolute(), emulator(), requirements(target)
     system = built(cache / f"{_release()}-arm64", lambda folder: _unpack_system(qemu, folder))
     environment = Environment(qemu, system)
     name = "-".join(["python", environment.version, *(pin.replace("==", "-") for pin in pins)])
@@ -203,7 +205,7 @@ def _unpack_packages(environment: Environment, target: Target, pins: list[str], 
         raise ArmError(
             f"no aarch64 wheels of {', '.join(pins)} for Python {environment.version}: {last_line(done.stderr)}"
         )
-    modules = ", ".join([*COMMON, MODULES[ENGINES[target]]])
+    modules = ", ".join([*COMMON, ENGINES[target][1]])
     Environment(environment.qemu, environment.system, folder).check(f"import {modules}")
 
 

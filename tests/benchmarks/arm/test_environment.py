@@ -79,7 +79,7 @@ def test_core_ml_is_refused() -> None:
 
 
 def test_an_engine_that_is_not_installed_here_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(environment.ENGINES, "onnx", "no-such-engine")
+    monkeypatch.setitem(environment.ENGINES, "onnx", ("no-such-engine", "none"))
     with pytest.raises(ArmError, match="pip install no-such-engine"):
         requirements("onnx")
 
