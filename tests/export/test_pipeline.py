@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -143,22 +140,3 @@ def test_beyond_the_tolerance_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match=r"px off at frame \d+, step \d, landmark '\w+'"):
         export(ExportRequest("onnx", "int8", calibration=clip, out=tmp_path / "new" / "folders" / "out"))
     assert [p.name for p in tmp_path.iterdir()] == ["pale.mp4"]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_an_interrupted_export_leaves_nothing_behind(tmp_path: Path) -> None:
-    import signal
-    import time
-
-    run = subprocess.Popen(
-        [sys.executable, "-c", "from qlot.cli.main import run_export; run_export()", "--target", "onnx", "-o", "out"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    time.sleep(4)
-    run.send_signal(signal.SIGINT)
-    _, errors = run.communicate(timeout=120)
-    assert run.returncode == 130
-    assert b"Traceback" not in errors
-    assert list(tmp_path.iterdir()) == []

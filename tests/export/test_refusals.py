@@ -1,0 +1,106 @@
+"""What goes wrong at a user's: one clear line, an exit code, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qlot.assets import sample_clip
+from qlot.cli.main import run_export
+from qlot.model.weights import weights_path
+from qlot.runtime.video import VideoReader
+from qlot.runtime.video_writer import VideoWriter
+
+
+def one_frame() -> list[str]:
+    with VideoWriter(Path("one.mp4")) as writer:
+        frame = next(iter(VideoReader(sample_clip())))
+        writer.write(frame.rgb, frame.timestamp)
+    return ["-t", "onnx", "--int8", "--calib", "one.mp4", "-o", "new/out"]
+
+
+def half_a_checkpoint() -> list[str]:
+    whole = weights_path("nano").read_bytes()
+    Path("half.safetensors").write_bytes(whole[: len(whole) // 2])
+    return ["-t", "onnx", "-c", "half.safetensors", "-o", "new/out"]
+
+
+def no_folder() -> list[str]:
+    Path("file").write_text("")
+    return ["-t", "onnx", "-o", "file/out"]
+
+
+def read_only_folder() -> list[str]:
+    Path("locked").mkdir(mode=0o500)
+    return ["-t", "onnx", "-o", "locked/out"]
+
+
+def not_a_disk() -> list[str]:
+    return ["-t", "onnx", "-o", "/proc/out"]
+
+
+Case = tuple[Callable[[], list[str]], str]
+CASES: list[Case] = [
+    (one_frame, "one.mp4 has 1 frames, calibration needs at least 32: use a longer clip."),
+    (half_a_checkpoint, "half.safetensors is not a readable"),
+    (no_folder, "cannot write beside"),
+    (lambda: ["-t", "coreml"], "target coreml needs coremltools: pip install 'qlot-mobile[coreml]'"),
+    (lambda: ["-t", "tflite"], "target tflite needs litert_torch: pip install 'qlot-mobile[tflite]'"),
+    pytest.param(
+        read_only_folder,
+        "cannot write beside",
+        marks=pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root writes anywhere"),
+    ),
+    pytest.param(
+        not_a_disk, "cannot write beside", marks=pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
+    ),
+]
+
+
+@pytest.mark.parametrize(("prepare", "message"), CASES)
+def test_one_line_a_code_and_nothing_left(
+    prepare: Callable[[], list[str]],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "coremltools", None)  # what an import of a missing package finds
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+    arguments = prepare()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit) as stop:
+        run_export(arguments)
+    said = capsys.readouterr()
+    assert stop.value.code == 2
+    assert said.err.startswith("error: ") and said.err.count("\n") == 1 and message in said.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:
+    """In the middle: the temporary folder is there, and the work on it has begun."""
+    command = [sys.executable, "-c", "from qlot.cli.main import run_export; run_export()"]
+    run = subprocess.Popen(
+        [*command, "-t", "onnx", "-c", "nano", "-o", "new/out"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("new/.out.*/new")):
+        assert run.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=120)
+    assert (run.returncode, errors) == (130, "")
+    assert list(tmp_path.iterdir()) == []
