@@ -3,7 +3,7 @@
 A scheme means the same arithmetic on every target; where an engine has another, the bundle's rules say which. Modules
 fall into groups by their path in the fused network; whatever no group names stays float32: coordinates, tent weights,
 correlation, position update, the state's encoding and the layer that reads it, output heads, softmaxes and their
-logits, norms, gates, slots, and all inputs and outputs.
+logits, norms, gates, and all inputs and outputs.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ GROUPS: Mapping[str, re.Pattern[str]] = {
         r"model\.refiner\.(encoder\.(branches\.\d+\.linear|correlation\.\d+|context_features)"
         r"|mixer\.(write_route|read_route|local|out)|hidden_linear)"
     ),
+    "refiner slots": re.compile(r"model\.refiner\.mixer\.(value|slot_\w+|local_film)"),
 }
 
 
@@ -38,7 +39,7 @@ class SchemePlan:
     """
 
     name: Scheme
-    arithmetic: Mapping[str, Arithmetic]  # by group
+    arithmetic: Mapping[str, Arithmetic]  # by group; float32 where there is none
     rules: dict[str, str]  # for people and the manifest
     tolerance: ToleranceSpec
     calibrated: bool = False
@@ -59,10 +60,12 @@ class SchemePlan:
 
     def quantised(self, path: str) -> Arithmetic:
         """Arithmetic of a module by its path in the fused network."""
-        return next((self.arithmetic[g] for g, p in self.groups.items() if p.fullmatch(path)), "float32")
+        return next((self.arithmetic.get(g, "float32") for g, p in self.groups.items() if p.fullmatch(path)), "float32")
 
 
 _KEPT = "everything else: float32 storage and arithmetic, all inputs and outputs float32"
+
+_SLOTS = "int8 weights per head and output channel, float32 arithmetic: slots' matrices, local scales and offsets"
 
 PLANS: dict[Scheme, SchemePlan] = {
     "fp32": SchemePlan(
@@ -84,27 +87,35 @@ PLANS: dict[Scheme, SchemePlan] = {
     ),
     "w8": SchemePlan(
         "w8",
-        # The stem holds 0.7 % of the weights and most of the error: with it `final` strays by 0.59 px, without by 0.32.
+        # The stem holds 0.7 % of the weights and most of the error, in both schemes: see docs/quantisation.md.
         {
             "extractor stem": "float32",
             "extractor convolutions": "int8 weights",
             "refiner hidden linears": "int8 weights",
+            "refiner slots": "int8 weights",
         },
         {
             "extractor convolutions": "int8 weights per output channel, float32 arithmetic; the stem float32",
             "refiner hidden linears": "int8 weights per output channel, float32 arithmetic",
+            "refiner slots": _SLOTS,
             "kept float": _KEPT,
         },
         tolerance=ToleranceSpec(px=0.5, log_sigma=0.2),
     ),
     "w8a8": SchemePlan(
         "w8a8",
-        {"extractor stem": "int8", "extractor convolutions": "int8", "refiner hidden linears": "int8"},
+        {
+            "extractor stem": "float32",
+            "extractor convolutions": "int8",
+            "refiner hidden linears": "int8",
+            "refiner slots": "int8 weights",
+        },
         {
             "extractor convolutions": "int8 weights per output channel, uint8 activations per tensor, "
-            "int32 sums, static",
+            "int32 sums, static; the stem float32",
             "refiner hidden linears": "int8 weights per output channel, uint8 inputs per tensor, int32 sums, "
             "float32 outputs, static",
+            "refiner slots": _SLOTS,
             "kept float": _KEPT,
         },
         tolerance=ToleranceSpec(px=1.5, log_sigma=1.0),
@@ -118,6 +129,8 @@ _HALF_STORED = {
     "and outputs float32"
 }
 
+_SLOTS_SHARED = _SLOTS.replace("per head and output channel", "per output channel, one scale for all heads")
+
 # Where an engine has no such arithmetic as the table's, what it does instead stands in the bundle's rules.
 _ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
     ("onnx", "fp16"): _HALF_STORED,
@@ -127,20 +140,31 @@ _ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
         "extractor convolutions": "float16 weights, unpacked at load: float32 arithmetic unless the app forces float16",
         "refiner hidden linears": "float16 weights, unpacked at load: float32 arithmetic unless the app forces float16",
     },
+    ("tflite", "w8"): {"refiner slots": _SLOTS_SHARED},
     ("tflite", "w8a8"): {
-        "extractor convolutions": "int8 weights per output channel, int8 activations per tensor, int32 sums, static",
+        "refiner slots": _SLOTS_SHARED,
+        "extractor convolutions": "int8 weights per output channel, int8 activations per tensor, int32 sums, static; "
+        "the stem float32",
         "refiner hidden linears": "int8 weights per output channel, int8 inputs and outputs per tensor, int32 sums, "
         "static",
     },
     ("coreml", "fp16"): {
         "extractor convolutions": "float16 weights and activations, like all that lies between them",
     },
+    ("coreml", "w8"): {"refiner slots": _SLOTS_SHARED},
     ("coreml", "w8a8"): {
+        "refiner slots": _SLOTS_SHARED,
         "extractor convolutions": "int8 weights per output channel, int8 inputs and outputs per tensor, symmetric, "
-        "static; float16 between; products of int8 where the hardware has them, else of the same values in float16",
+        "static; float16 between, and in the stem; products of int8 where the hardware has them, else of the same "
+        "values in float16",
         "refiner hidden linears": "int8 weights per output channel, int8 inputs and outputs per tensor, symmetric, "
         "static; products of int8 where the hardware has them, else of the same values in float16",
     },
+}
+
+# Likewise where a group's arithmetic is another: the neural engine has no float32, so that it would not run the stem.
+_ARITHMETIC_ON: dict[tuple[Target, Scheme], dict[str, Arithmetic]] = {
+    ("coreml", "w8a8"): {"extractor stem": "float16"},
 }
 
 ALIASES: dict[str, Scheme] = {"fp16": "fp16", "int8": "w8a8"}
@@ -155,5 +179,9 @@ def plan_for(target: Target, scheme: str) -> SchemePlan:
     name = ALIASES.get(scheme, scheme)
     if name not in PLANS:
         raise SchemeError(f"unknown scheme {scheme!r}; there are: {', '.join(PLANS)}")
-    plan = PLANS[name]
-    return replace(plan, rules={**plan.rules, **_ON_TARGET.get((target, plan.name), {})})
+    plan, key = PLANS[name], (target, name)
+    return replace(
+        plan,
+        arithmetic={**plan.arithmetic, **_ARITHMETIC_ON.get(key, {})},
+        rules={**plan.rules, **_ON_TARGET.get(key, {})},
+    )

@@ -15,8 +15,10 @@ from qlot.export.mil.constants import CONSTEXPR, is_constant
 from qlot.export.mil.ports import torch_dtype
 from qlot.export.schemes import SchemePlan
 from qlot.export.stages import Stage
+from qlot.model.layers import HeadedLinear
 
-PRODUCTS = ("conv", "linear")  # what has weights of its own
+# What has weights of its own, and which input they are; of a matmul only where they are a module's.
+PRODUCTS = {"conv": "weight", "linear": "weight", "matmul": "y"}
 
 # How coremltools marks constants that it stores otherwise, the last change at the end.
 _STORED_AS = ("_quantized", "_to_fp16")
@@ -32,7 +34,7 @@ _ARITHMETIC = {
 
 @dataclass(frozen=True)
 class Product:
-    """A convolution or linear layer of a program.
+    """A convolution, linear layer or matrix product with the weights of a module.
 
     Attributes:
         op: name of the operation.
@@ -60,11 +62,14 @@ def histogram(program: Any) -> dict[str, int]:
 
 def products(ops: Sequence[Any], known: Mapping[str, str]) -> list[Product]:
     """List the products among operations; `known` is the module path of each constant of weights."""
-    return [
-        Product(op.name, op.weight.name, known.get(_constant(op.weight.name), ""), _arithmetic(op))
-        for op in ops
-        if op.op_type in PRODUCTS
-    ]
+    found = []
+    for op in ops:
+        if op.op_type in PRODUCTS:
+            weight = op.inputs[PRODUCTS[op.op_type]]
+            path = known.get(_constant(weight.name), "")
+            if path or op.op_type != "matmul":
+                found.append(Product(op.name, weight.name, path, _arithmetic(op, weight)))
+    return found
 
 
 def check_products(found: Sequence[Product], stage: Stage, plan: SchemePlan) -> None:
@@ -82,7 +87,7 @@ def check_products(found: Sequence[Product], stage: Stage, plan: SchemePlan) -> 
                 f"the converted {stage.name} computes {p.path or p.op} in {p.arithmetic}, wanted {wanted}"
             )
     part = "model.refiner." if stage.iterations else ("model.backbone.", "model.pyramid.")
-    layers = [path for path, m in stage.module.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    layers = [path for path, m in stage.module.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear, HeadedLinear))]
     counts, each = Counter(p.path for p in found), max(1, stage.iterations)
     named = {path for path in (*layers, *counts) if path.startswith(part) and plan.quantised(path) != "float32"}
     for path in sorted(named):
@@ -97,7 +102,7 @@ def count_macs(program: Any) -> int:
 
 
 def _macs(op: Any) -> int:
-    if op.op_type in PRODUCTS:  # weights are (O, I / groups, KH, KW) and (O, I)
+    if op.op_type in ("conv", "linear"):  # weights are (O, I / groups, KH, KW) and (O, I)
         return math.prod(op.outputs[0].shape) * math.prod(op.weight.shape[1:])
     if op.op_type == "matmul":
         transposed = op.transpose_x is not None and op.transpose_x.val
@@ -111,9 +116,9 @@ def _constant(name: str) -> str:
     return name
 
 
-def _arithmetic(op: Any) -> str:
-    small = op.weight.op is not None and op.weight.op.op_type.startswith(CONSTEXPR)
-    weights = "int8" if small else _dtype(op.weight)
+def _arithmetic(op: Any, weight: Any) -> str:
+    small = weight.op is not None and weight.op.op_type.startswith(CONSTEXPR)
+    weights = "int8" if small else _dtype(weight)
     inputs = "int8" if op.x.op is not None and op.x.op.op_type == "dequantize" else _dtype(op.x)
     return _ARITHMETIC.get((weights, inputs), f"{weights} weights on {inputs} inputs")
 

@@ -26,8 +26,10 @@ from qlot.export.stages import Stage
 from qlot.export.targets import Feeds
 from qlot.export.targets.tflite_clamps import Ranges, without_maximum
 from qlot.export.targets.tflite_graph import Operator, module_path, operators
+from qlot.model.layers import HeadedLinear
 
-_PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # what has weights of its own
+# What has weights of its own, BATCH_MATMUL where it is that of a headed linear layer.
+_PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
 
 # Operators that pass quantised values on between convolutions.
 _BETWEEN = ("MAXIMUM", "MAX_POOL_2D", "CONCATENATION", "ADD", "PAD", "RESIZE_BILINEAR", "RESHAPE", "TRANSPOSE")
@@ -69,7 +71,7 @@ def check_names(found: list[Operator], stage: Stage, plan: SchemePlan, known: Ma
     """
     products = {module_path(o.output, known) for o in found if o.op in _PRODUCTS}
     parts = _CHAIN if stage.name == "extractor" else ("model.refiner",)
-    layers = [path for path, m in stage.module.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    layers = [path for path, m in stage.module.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear, HeadedLinear))]
     wanted = [path for path in layers if path.startswith(parts) and plan.quantised(path) != "float32"]
     # A clamp fused into its convolution leaves the name of the block around the two.
     missing = [path for path in wanted if not {path, path.rpartition(".")[0]} & products]
@@ -80,13 +82,12 @@ def check_names(found: list[Operator], stage: Stage, plan: SchemePlan, known: Ma
 def recipe(found: list[Operator], plan: SchemePlan, known: Mapping[str, str]) -> RecipeManager:
     """Return a recipe that names every operator of the plan's groups, and what lies between int8 convolutions."""
     manager = RecipeManager()
-    chained = plan.arithmetic["extractor convolutions"] == "int8"
     for operator in found:
         path = module_path(operator.output, known)
         arithmetic = plan.quantised(path)
         if operator.op in _PRODUCTS and arithmetic != "float32":
             _add(manager, operator, arithmetic)
-        elif operator.op in _BETWEEN and chained and path.startswith(_CHAIN):
+        elif operator.op in _BETWEEN and arithmetic == "int8" and path.startswith(_CHAIN):
             _add(manager, operator, "int8")
     return manager
 

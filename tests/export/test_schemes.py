@@ -8,6 +8,7 @@ from torch import nn
 from qlot.export.errors import SchemeError, TargetError
 from qlot.export.schemes import ALIASES, PLANS, plan_for
 from qlot.export.targets import load_target
+from qlot.model.layers import HeadedLinear
 from qlot.runtime.manifest import Scheme, Target
 from tests.export import small
 
@@ -15,6 +16,7 @@ HIDDEN_LINEARS = {
     *(f"encoder.branches.{i}.linear" for i in range(3)), "encoder.correlation.0", "encoder.correlation.2",
     "encoder.context_features", "mixer.write_route", "mixer.read_route", "mixer.local", "mixer.out", "hidden_linear",
 }  # fmt: skip
+SLOTS = {f"mixer.{n}" for n in ("value", "slot_read", "slot_qkv", "slot_mlp_in", "slot_mlp_out", "local_film")}
 
 
 @pytest.mark.parametrize("target", get_args(Target))
@@ -46,9 +48,11 @@ def test_the_groups_name_modules_of_the_real_network(lowering: str) -> None:
     """A pattern that matches nothing, or a layer too many, is how a scheme would silently mean something else."""
     plan = PLANS["w8a8"]
     module = small.stage(lowering, "refiner").module
-    linears = [n for n, m in module.named_modules() if isinstance(m, nn.Linear) and "refiner." in n]
+    kinds = (nn.Linear, HeadedLinear)
+    linears = [n for n, m in module.named_modules() if isinstance(m, kinds) and "refiner." in n]
     named = {n.removeprefix("model.refiner.") for n in linears}
     assert {n for n in named if plan.quantised(f"model.refiner.{n}") == "int8"} == HIDDEN_LINEARS
+    assert {n for n in named if plan.quantised(f"model.refiner.{n}") == "int8 weights"} == SLOTS
     for kept in ("heads", "delta", "covariance", "gates", "mixer.read_logits", "encoder.film"):
         assert kept in named
         assert plan.quantised(f"model.refiner.{kept}") == "float32"
@@ -61,7 +65,8 @@ def test_the_stem_is_a_group_of_its_own() -> None:
     assert stem
     for path in stem:
         kinds = {s: p.quantised(path) for s, p in PLANS.items()}
-        assert kinds == {"fp32": "float32", "fp16": "float16", "w8": "float32", "w8a8": "int8"}
+        assert kinds == {"fp32": "float32", "fp16": "float16", "w8": "float32", "w8a8": "float32"}
+        assert plan_for("coreml", "w8a8").quantised(path) == "float16"
     assert PLANS["w8"].quantised("model.backbone.stages.0.blocks.0.layers.0.conv") == "int8 weights"
 
 

@@ -26,7 +26,7 @@ from qlot.runtime.manifest import Scheme, StageSpec
 from qlot.runtime.replay import replay
 from qlot.runtime.sessions.coreml import load
 from tests.export import small
-from tests.export.test_schemes import HIDDEN_LINEARS
+from tests.export.test_schemes import HIDDEN_LINEARS, SLOTS
 
 pytest.importorskip("coremltools", reason="needs the extra coreml")
 
@@ -128,10 +128,14 @@ def test_the_schemes_err_in_their_order_and_shrink_the_weights(name: str) -> Non
 @pytest.mark.parametrize(("scheme", "arithmetic"), [("fp16", "float16"), ("w8", "int8 weights"), ("w8a8", "int8")])
 def test_what_is_computed_otherwise_is_what_the_plan_names(scheme: Scheme, arithmetic: str) -> None:
     linears = {p.removeprefix("model.refiner.") for p in computed("refiner", scheme, arithmetic)}
-    assert linears == HIDDEN_LINEARS
+    assert linears == HIDDEN_LINEARS | (SLOTS if scheme == "w8" else set())
+    if scheme == "w8a8":
+        assert {p.removeprefix("model.refiner.") for p in computed("refiner", scheme, "int8 weights")} == SLOTS
     module = small.stage("dense", "extractor").module
     layers = {p for p, m in module.named_modules() if isinstance(m, nn.Conv2d)}
-    assert computed("extractor", scheme, arithmetic) == {p for p in layers if not (scheme == "w8" and ".stem." in p)}
+    stem = {p for p in layers if ".stem." in p}
+    assert computed("extractor", scheme, arithmetic) == layers - (set() if scheme == "fp16" else stem)
+    assert computed("extractor", scheme, {"w8": "float32"}.get(scheme, "float16")) >= stem
     assert not computed("refiner", "fp32", arithmetic)
 
 

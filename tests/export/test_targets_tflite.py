@@ -18,7 +18,7 @@ from qlot.export.stages import Stage
 from qlot.export.targets import Graph
 from qlot.runtime.manifest import Scheme, StageSpec
 from tests.export import small
-from tests.export.test_schemes import HIDDEN_LINEARS
+from tests.export.test_schemes import HIDDEN_LINEARS, SLOTS
 
 litert_torch = pytest.importorskip("litert_torch", reason="needs the extra tflite")
 
@@ -114,6 +114,7 @@ def stored_as(data: bytes, kind: str) -> set[str]:
             "CONV_2D",
             "DEPTHWISE_CONV_2D",
             "FULLY_CONNECTED",
+            "BATCH_MATMUL",
         ):
             weights = node.inputs[1] if node.inputs[1] not in makers else makers[node.inputs[1]].inputs[0]
             if flatbuffer_utils.type_to_name(tensors[weights].type).lower() == kind:
@@ -124,12 +125,12 @@ def stored_as(data: bytes, kind: str) -> set[str]:
 @pytest.mark.parametrize(("scheme", "kind"), [("fp16", "float16"), ("w8", "int8"), ("w8a8", "int8")])
 def test_what_is_stored_small_is_what_the_plan_names(scheme: Scheme, kind: str) -> None:
     linears = {p.removeprefix("model.refiner.") for p in stored_as(graph("refiner", scheme).data, kind)}
-    assert linears == HIDDEN_LINEARS
+    assert linears == HIDDEN_LINEARS | (SLOTS if kind == "int8" else set())
     convolutions = stored_as(graph("extractor", scheme).data, kind)
     module = small.stage("dense", "extractor").module
     layers = {p for p, m in module.named_modules() if isinstance(m, nn.Conv2d)}
     # A fused clamp leaves its block's name instead of its convolution's.
-    wanted = {p for p in layers if not (scheme == "w8" and ".stem." in p)}
+    wanted = {p for p in layers if not (kind == "int8" and ".stem." in p)}
     assert {p if p in layers else f"{p}.conv" for p in convolutions} == wanted
     assert not stored_as(graph("refiner", "fp32").data, kind)
 
