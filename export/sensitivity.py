@@ -11,8 +11,10 @@ import copy
 import functools
 import hashlib
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -204,8 +206,14 @@ class Subject:
     def _graphs(self, plan: SchemePlan) -> dict[StageName, Graph]:
         return {name: self._graph(name, plan) for name in self.stages}
 
+    @functools.cached_property
+    def _ranges(self) -> tempfile.TemporaryDirectory[str]:
+        """Where the ranges of each stage are kept: all plans read the same."""
+        return tempfile.TemporaryDirectory()
+
     def _graph(self, name: StageName, plan: SchemePlan) -> Graph:
-        return target.under(copy.deepcopy(self._traced[name]), self.stages[name], plan, self.feeds.get(name))
+        traced, ranges = copy.deepcopy(self._traced[name]), Path(self._ranges.name) / f"{name}.json"
+        return target.under(traced, self.stages[name], plan, self.feeds.get(name), ranges)
 
     def _cost(self, name: str, scheme: QuantisedScheme, graphs: Mapping[StageName, Graph]) -> Cost:
         saved = sum(len(self.floats[n].data) - len(g.data) for n, g in graphs.items())

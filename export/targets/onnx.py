@@ -9,6 +9,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import onnx
 import torch
@@ -38,8 +39,10 @@ def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
     return under(trace(to_half(stage, plan) if is_half(plan) else stage), stage, plan, calibration)
 
 
-def under(model: ModelProto, stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
-    """Put a traced stage under a scheme. The traced graph may be changed.
+def under(
+    model: ModelProto, stage: Stage, plan: SchemePlan, calibration: Feeds | None, ranges: Path | None = None
+) -> Graph:
+    """Put a traced stage under a scheme. The traced graph may be changed; for `ranges` see `quantise`.
 
     Raises:
         TargetError: the plan needs calibration inputs and there are none, or the result is not a valid opset 18 graph.
@@ -49,7 +52,7 @@ def under(model: ModelProto, stage: Stage, plan: SchemePlan, calibration: Feeds 
     if plan.calibrated:
         if not calibration:
             raise TargetError(f"scheme {plan.name} needs calibration inputs for the {stage.name}")
-        model = quantise(model, plan, paths, calibration)
+        model = quantise(model, plan, paths, calibration, ranges)
     store(model, plan, paths)
     _strip(model)
     onnx.checker.check_model(model)

@@ -34,14 +34,25 @@ _BETWEEN = ("Clip", "MaxPool", "Concat", "Add", "Pad", "Resize")
 
 
 class _Recorded(CalibrationDataReader):
+    """Recorded inputs in parts: what the calibrator sees of a part, it holds in memory."""
+
     def __init__(self, feeds: Feeds) -> None:
-        self._feeds: Iterator[Mapping[str, NDArray[np.float32]]] = iter(feeds)
+        self._all = feeds
+        self._part: Iterator[Mapping[str, NDArray[np.float32]]] = iter(feeds)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._part = iter(self._all[start_index:end_index])
 
     def get_next(self) -> Mapping[str, NDArray[np.float32]] | None:
-        return next(self._feeds, None)
+        return next(self._part, None)
 
 
-def quantise(model: ModelProto, plan: SchemePlan, paths: Mapping[str, str], calibration: Feeds) -> ModelProto:
+def quantise(
+    model: ModelProto, plan: SchemePlan, paths: Mapping[str, str], calibration: Feeds, ranges: Path | None = None
+) -> ModelProto:
     """Return the static int8 form of a traced stage.
 
     Args:
@@ -49,6 +60,7 @@ def quantise(model: ModelProto, plan: SchemePlan, paths: Mapping[str, str], cali
         plan: names the groups that become int8.
         paths: module path of each node.
         calibration: recorded inputs of this stage.
+        ranges: file that keeps the ranges for other plans of the same graph; read if it is there, else written.
     """
     products = [n for n in model.graph.node if n.op_type in ("Conv", "Gemm")]
     heavy = [n.name for n in products if plan.quantised(paths[n.name]) == "int8"]
@@ -75,7 +87,12 @@ def quantise(model: ModelProto, plan: SchemePlan, paths: Mapping[str, str], cali
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
                     calibrate_method=CalibrationMethod.Percentile,
-                    extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"], "CalibPercentile": PERCENTILE},
+                    extra_options={
+                        "OpTypesToExcludeOutputQuantization": ["Gemm"],
+                        "CalibPercentile": PERCENTILE,
+                        "CalibStridedMinMax": 1,  # one input at a time, whatever the method
+                    },
+                    **({"calibration_cache_path": ranges} if ranges else {}),
                 )
         finally:
             logging.getLogger().setLevel(level)

@@ -82,13 +82,12 @@ def check_names(found: list[Operator], stage: Stage, plan: SchemePlan, known: Ma
 def recipe(found: list[Operator], plan: SchemePlan, known: Mapping[str, str]) -> RecipeManager:
     """Return a recipe that names every operator of the plan's groups, and what lies between int8 convolutions."""
     manager = RecipeManager()
-    chained = plan.arithmetic["extractor convolutions"] == "int8"
     for operator in found:
         path = module_path(operator.output, known)
         arithmetic = plan.quantised(path)
         if operator.op in _PRODUCTS and arithmetic != "float32":
             _add(manager, operator, arithmetic)
-        elif operator.op in _BETWEEN and chained and path.startswith(_CHAIN):
+        elif operator.op in _BETWEEN and arithmetic == "int8" and path.startswith(_CHAIN):
             _add(manager, operator, "int8")
     return manager
 

@@ -78,6 +78,9 @@ def _scheme(m: Manifest) -> list[tuple[str, str]]:
         if calibration is None
         else f"{calibration.frames} frames of {calibration.source} (sha256 {calibration.sha256[:12]})"
     )
+    if calibration and calibration.calls:
+        calls = ", ".join(f"{count} of the {name.replace('_', ' ')}" for name, count in calibration.calls.items())
+        text += f"; calls recorded: {calls}; cold starts: {calibration.cold_starts}"
     return [*m.scheme.rules.items(), ("calibration", text)]
 
 

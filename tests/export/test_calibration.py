@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from qlot.export.calibration import RESET_EVERY, RecordingStages, record
+from qlot.export.calibration import RESET_EVERY, RecordingStages, calibration_spec, record
 from qlot.export.clips import Clip, calibration_clip, parity_clip, to_uint8
 from qlot.export.contract import tracker_spec
 from qlot.export.errors import ExportError
@@ -65,15 +65,33 @@ def _cut(clip: Clip, frames: int) -> Clip:
     return dataclasses.replace(clip, frames=clip.frames[:frames])
 
 
-def test_a_clip_is_tracked_with_resets() -> None:
+def test_a_clip_is_tracked_with_resets_and_reacquisitions() -> None:
     stages, spec, clip = trained()
     feeds = record(stages, spec, _cut(clip, 2 * RESET_EVERY))
     assert len(feeds["extractor"]) >= 2 * RESET_EVERY
-    assert len(feeds["refiner"]) >= 2 * RESET_EVERY + 2 * (spec.iterations.cold - 1)
+    assert len(feeds["refiner"]) >= 2 * RESET_EVERY + 4 * (spec.iterations.cold - 1)
     cold = cold_start(np.array(spec.layout.points), spec.preprocessing.size, spec.state.hidden[2])
     starts = [f for f in feeds["refiner"] if np.array_equal(f["landmarks"], cold.landmarks)]
-    assert len(starts) >= 2  # the first frame, and the one after the reset
+    assert len(starts) == 4  # the first frame, the one after the reset, and one after each pause
     assert all(not f["hidden"].any() for f in starts)
+
+
+def test_what_was_met_is_stated_with_its_ranges() -> None:
+    stages, feeds = small.stages("windowed"), small.recorded("windowed")
+    clip = _cut(calibration_clip(), 8)
+    spec = calibration_spec(clip, feeds, stages)
+    assert (spec.source, spec.frames, spec.sha256) == ("builtin", 8, clip.sha256)
+    assert spec.calls == {"extractor": 8, "refiner": 16, "refiner_unrolled": 8}
+    assert spec.cold_starts == 1
+    assert spec.ranges.keys() == {s.name for s in stages}
+    for stage in stages:
+        assert list(spec.ranges[stage.name]) == [t.name for t in stage.inputs]
+    values = np.array([f["landmarks"] for f in feeds["refiner"]])
+    assert spec.ranges["refiner"]["landmarks"] == (float(values.min()), float(values.max()))
+    low, high = spec.ranges["extractor"]["image"]
+    assert 0 <= low < high <= 1
+    only = calibration_spec(clip, feeds, stages[:2])  # an unrolled refiner that is not exported is not in it
+    assert only.calls.keys() == only.ranges.keys() == {"extractor", "refiner"}
 
 
 def test_a_clip_without_a_face_or_too_short_is_refused() -> None:

@@ -54,6 +54,9 @@ def test_int8_is_calibrated_on_the_builtin_clip_and_says_so(bundle_int8: Path, b
     manifest = Bundle.open(bundle_int8).manifest
     assert manifest.scheme.calibration is not None
     assert (manifest.scheme.calibration.source, manifest.scheme.calibration.frames) == ("builtin", 100)
+    assert manifest.scheme.calibration.calls["extractor"] >= 100
+    assert (manifest.scheme.calibration.cold_starts or 0) >= 8  # four resets and four pauses
+    assert manifest.scheme.calibration.ranges.keys() == manifest.stages.keys()
     assert manifest.parity is not None
     assert 0.01 < manifest.parity.max_px <= 1.5  # really quantised, and within its bound
     quantised, floats = ({f.path: f.bytes for f in Bundle.open(b).manifest.files} for b in (bundle_int8, bundle_fp32))

@@ -15,7 +15,7 @@ from qlot.export.targets.onnx import module_paths, trace
 from qlot.export.targets.onnx_storage import LEAST_VALUES, store
 from qlot.runtime.manifest import Scheme
 from tests.export import small
-from tests.export.test_schemes import HIDDEN_LINEARS
+from tests.export.test_schemes import HIDDEN_LINEARS, SLOTS
 
 SCHEMES: tuple[Scheme, ...] = ("fp16", "w8", "w8a8")
 STAGES = ("extractor", "refiner")
@@ -41,12 +41,12 @@ def test_w8_stores_exactly_the_planned_weights_as_int8(name: str) -> None:
     stage = small.stage("windowed", name)
     traced = trace(stage)
     paths = module_paths(traced)
-    weights = {n.input[1]: paths[n.name] for n in traced.graph.node if n.op_type in ("Conv", "Gemm")}
+    weights = {n.input[1]: paths[n.name] for n in traced.graph.node if n.op_type in ("Conv", "Gemm", "MatMul")}
     store(traced, PLANS["w8"], paths)
     narrow = {t.name.removesuffix("_stored") for t in traced.graph.initializer if t.data_type == TensorProto.INT8}
     found = {weights[n].removeprefix("model.refiner.") for n in narrow}
     if name == "refiner":
-        assert found == HIDDEN_LINEARS
+        assert found == HIDDEN_LINEARS | SLOTS
     else:
         assert found == {p for p in weights.values() if PLANS["w8"].quantised(p) == "int8 weights"}
         assert len(found) > 10
@@ -58,9 +58,10 @@ def test_int8_weights_are_off_by_half_a_step_of_their_channel_at_most() -> None:
     pairs = [
         (wanted[n.removesuffix("_stored")], a, found[f"{n}_scale"]) for n, a in found.items() if a.dtype == np.int8
     ]
-    assert len(pairs) == len(HIDDEN_LINEARS)
+    assert len(pairs) == len(HIDDEN_LINEARS | SLOTS)
     for weight, stored, scale in pairs:
-        assert scale.size == weight.shape[0]
+        heads, inputs, outputs = weight.shape if weight.ndim == 3 else (1, *weight.shape[::-1])
+        assert inputs > 1 and scale.size == heads * outputs
         assert (np.abs(stored * scale - weight) <= scale * 0.5001).all()
         assert np.abs(stored).max() == 127
 
