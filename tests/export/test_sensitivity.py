@@ -95,7 +95,7 @@ def test_a_group_that_matches_nothing_costs_nothing() -> None:
     cost = subject()._cost("none", "w8a8", {**floats, "extractor": graph})
     assert cost.saved == 0
     assert max(cost.cold_first.max, cost.cold_last.max, cost.tracked.max) < 1e-3
-    assert cost.tracked.max < 0.1 * min(c.tracked.max for c in costs("w8").values())
+    assert cost.tracked.max < 0.1 * float(np.median([c.tracked.max for c in costs("w8").values()]))
 
 
 def command(*arguments: str) -> int:

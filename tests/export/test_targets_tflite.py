@@ -168,7 +168,7 @@ def test_macs_are_what_the_modules_do() -> None:
     stage = small.stage("dense", "extractor")
     maps = [t.shape for t in stage.outputs if t.name.startswith("map_")]
     kernels = small.SMALL.correlation_kernels
-    counted = sum(math.prod(s) * small.SMALL.channels // s[2] * r * r for s, r in zip(maps, kernels, strict=True))
+    counted = sum(math.prod(s) * small.SMALL.channels // s[3] * r * r for s, r in zip(maps, kernels, strict=True))
 
     def count(module: nn.Module, _: object, output: object) -> None:
         nonlocal counted

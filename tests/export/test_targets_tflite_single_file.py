@@ -73,7 +73,7 @@ def test_equal_weights_of_two_stages_are_stored_once() -> None:
     data = graph("refiner", "w8").data
     twice = merged([data, _renamed(data, b"refiner_unrolled")])
     stored = [sum(len(b.data) for b in read(d).buffers if b.data is not None) for d in (data, twice)]
-    assert stored[0] == stored[1] > 10_000
+    assert stored[0] >= stored[1] > 10_000  # merging also joins equal constants of one stage
     assert len(read(twice).operatorCodes) == len(read(data).operatorCodes)
 
 

@@ -38,7 +38,7 @@ def floats(data: bytes, kind: str) -> list[int]:
 def test_no_large_constant_is_stored_in_float32(name: str, scheme: Scheme) -> None:
     assert max(floats(graph(name, scheme).data, "FLOAT32")) < LEAST_VALUES
     assert max(floats(graph(name, "fp32").data, "FLOAT32")) >= LEAST_VALUES  # the check would see one
-    assert graph(name, scheme).ops["DELEGATE"] == 1
+    assert graph(name, scheme).delegation.partitions == 1
 
 
 def test_only_storage_changes() -> None:

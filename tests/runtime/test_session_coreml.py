@@ -176,7 +176,7 @@ def test_on_a_mac_core_ml_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_on_a_mac_a_function_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = on_a_mac(monkeypatch, lambda feeds: {"y": feeds["x"] * 3}, "refiner")
+    session = on_a_mac(monkeypatch, lambda feeds: {"y": feeds["x"] * 3}, function="refiner")
     assert_array_equal(session.run({"x": X})["y"], 3 * X)
 
 
