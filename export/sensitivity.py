@@ -266,7 +266,7 @@ class _Graphs:
 
     def extract(self, image: FloatArray) -> Features:
         """Run the extractor."""
-        key = hashlib.sha256(image).digest()
+        key = hashlib.sha256(image.tobytes()).digest()
         if key not in self.known:
             self.known[key] = self.sessions["extractor"].run({"image": image})
         return self.known[key]

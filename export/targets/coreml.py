@@ -38,7 +38,7 @@ from qlot.runtime.sessions import coreml as engine
 with quiet():
     import coremltools as ct
 
-DEFAULT_LOWERING = "dense"  # tent products, no gathers: what GPUs and the neural engine are made for
+DEFAULT_LOWERING: Lowering = "dense"  # tent products, no gathers: what GPUs and the neural engine are made for
 TOOLS = ("torch", "coremltools")
 VERSIONS = {17: ct.target.iOS17, 18: ct.target.iOS18}  # 17 is the first with quantised activations
 _CONVERSION_DATE = "com.github.apple.coremltools.conversion_date"

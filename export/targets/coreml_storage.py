@@ -32,7 +32,7 @@ def store(model: Any, plan: SchemePlan) -> Any:
     return model if plan.name == "fp32" else utils._apply_graph_pass(model, _HalfStorage())
 
 
-class _HalfStorage(AbstractGraphPass):  # type: ignore[misc]  # coremltools is not followed
+class _HalfStorage(AbstractGraphPass):
     """Replaces constants by `constexpr_cast` of their float16 values."""
 
     def apply(self, prog: Any) -> None:
@@ -47,7 +47,7 @@ class _HalfStorage(AbstractGraphPass):  # type: ignore[misc]  # coremltools is n
 def _is_large(var: Any) -> bool:
     """Whether a constant is worth storing in half, and can be; of vectors, coremltools knows a defect and says no."""
     value = var.val
-    return (
+    return bool(
         isinstance(value, np.ndarray)
         and value.dtype == np.float32
         and value.ndim > 1

@@ -60,7 +60,7 @@ def test_int8_is_calibrated_on_the_builtin_clip_and_says_so(bundle_int8: Path, b
     assert manifest.parity is not None
     assert 0.01 < manifest.parity.max_px <= 1.5  # really quantised, and within its bound
     quantised, floats = ({f.path: f.bytes for f in Bundle.open(b).manifest.files} for b in (bundle_int8, bundle_fp32))
-    assert quantised["extractor.onnx"] < 0.35 * floats["extractor.onnx"]
+    assert quantised["extractor.onnx"] < 0.45 * floats["extractor.onnx"]  # templates stay float16
     assert quantised["refiner.onnx"] < 0.9 * floats["refiner.onnx"]  # what carries coordinates stays float
 
 

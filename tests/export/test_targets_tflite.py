@@ -133,7 +133,7 @@ def test_what_is_stored_small_is_what_the_plan_names(scheme: Scheme, kind: str) 
     module = small.stage("dense", "extractor").module
     layers = {p for p, m in module.named_modules() if isinstance(m, nn.Conv2d)}
     # A fused clamp leaves its block's name instead of its convolution's.
-    wanted = {p for p in layers if not (kind == "int8" and ".stem." in p)}
+    wanted = {p for p in layers if not (scheme == "w8" and ".stem." in p)}
     assert {p if p in layers else f"{p}.conv" for p in convolutions} == wanted
     assert not stored_as(graph("refiner", "fp32").data, kind)
 
