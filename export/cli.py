@@ -91,7 +91,7 @@ def export(
         typer.Option(
             help="Storage and arithmetic: fp32; fp16; w8 (weights int8); w8a8 (convolutions and hidden linears static "
             "int8, heads and coordinates float). Experimental, coreml alone: palette6, palette4 (weights out of 64 or "
-            "16 values a layer), w4 (weights int4 in blocks; needs --min-ios 18).",
+            "16 values a layer), w4 (weights int4 in blocks; needs --min-ios 18); nano does not bear the last two.",
             show_default="fp32",
             rich_help_panel="Scheme",
         ),
