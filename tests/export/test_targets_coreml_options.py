@@ -178,6 +178,7 @@ def test_recorded_inputs_are_given_as_the_stage_takes_them() -> None:
 
 
 def test_a_bundle_that_takes_images_replays_and_a_wrong_scale_does_not(tmp_path: Path) -> None:
+    coreml()  # skips without the extra
     target = load_target("coreml", IMAGE)
     plan = plan_for("coreml", "fp32")
     refiner = target.convert(small.stage("dense", "refiner"), plan, None)
