@@ -102,4 +102,4 @@ def test_a_processor_that_qemu_does_not_know_is_its_error(bundle_of: Callable[[T
 def test_a_processor_with_other_instructions_is_refused(bundle_of: Callable[[Target], Path]) -> None:
     bundle = Bundle.open(bundle_of("onnx"))
     with pytest.raises(ArmError, match="wrong about asimddp"):
-        emulate(bundle, replace(PROCESSORS["dotprod"], model=PROCESSORS["neon"].model), prepare("onnx"))
+        emulate(bundle, replace(PROCESSORS["neon"], has=frozenset({"asimddp"})), prepare("onnx"))
