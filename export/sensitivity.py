@@ -186,11 +186,13 @@ class Subject:
         return _session(self.stages["refiner"], self.floats["refiner"]).engine
 
     def costs(self, scheme: QuantisedScheme) -> Iterator[Cost]:
-        """Yield the cost of each group under a scheme, then that of the scheme as exported."""
+        """Yield the cost of each group that there is under a scheme, then that of the scheme as exported."""
         plan, floats = plan_for("onnx", scheme), self.floats
         for unit in units(len(self.stages["extractor"].module.model.backbone.stages)):
             if scheme in unit.schemes:
                 graph = self._graph(unit.stage, alone(plan, scheme, unit))
+                if graph.data == floats[unit.stage].data:
+                    continue  # the network has no such weights there
                 yield self._cost(unit.name, scheme, {**floats, unit.stage: graph})
         yield self._cost(WHOLE, scheme, self._graphs(plan))
 

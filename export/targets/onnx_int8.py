@@ -67,7 +67,7 @@ def quantise(
     if not heavy:
         return model
     between = [n.name for n in model.graph.node if n.op_type in _BETWEEN and plan.quantised(paths[n.name]) == "int8"]
-    clamps = {n.output[0]: _bounds(n, model) for n in model.graph.node if n.op_type == "Clip"}
+    clamps = {n.output[0]: _bounds(n, model) for n in model.graph.node if n.op_type == "Clip" and n.name in between}
     level = logging.getLogger().level
     with tempfile.TemporaryDirectory() as folder:
         source, prepared, target = (Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "int8"))

@@ -72,6 +72,8 @@ def test_the_stem_is_a_group_of_its_own() -> None:
     for path in stem:
         kinds = {s: p.quantised(path) for s, p in PLANS.items()}
         assert {s: k for s, k in kinds.items() if k != "float32"} == {"fp16": "float16", "w8a8": "int8"}
+        on = {t: plan_for(t, "w8a8").quantised(path) for t in get_args(Target)}
+        assert on == {"onnx": "float32", "tflite": "int8", "coreml": "int8"}
     assert PLANS["w8"].quantised("model.backbone.stages.0.blocks.0.layers.0.conv") == "int8 weights"
 
 

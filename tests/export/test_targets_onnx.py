@@ -18,7 +18,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 from qlot.export.errors import TargetError
-from qlot.export.schemes import PLANS
+from qlot.export.schemes import PLANS, plan_for
 from qlot.export.stages import make_stages
 from qlot.export.targets.onnx import OPSET, convert, gather_elements, module_paths, trace
 from qlot.export.targets.onnx_int8 import quantise
@@ -185,7 +185,7 @@ def _traced(name: str) -> ModelProto:
 def _quantised(name: str) -> tuple[ModelProto, dict[str, str]]:
     model = _traced(name)
     paths = module_paths(model)
-    return quantise(model, PLANS["w8a8"], paths, small.recorded("windowed")[name]), paths
+    return quantise(model, plan_for("onnx", "w8a8"), paths, small.recorded("windowed")[name]), paths
 
 
 def _integer_products(model: ModelProto) -> dict[str, tuple[NodeProto, NodeProto]]:
@@ -206,13 +206,15 @@ def _integer_products(model: ModelProto) -> dict[str, tuple[NodeProto, NodeProto
     return found
 
 
-def test_int8_is_every_convolution_of_the_network_and_neither_maps_nor_context() -> None:
+def test_int8_is_every_convolution_behind_the_stem_and_neither_maps_nor_context() -> None:
     model, paths = _quantised("extractor")
     convolutions = {n.name for n in model.graph.node if n.op_type == "Conv"}
     maps = {n for n in convolutions if not paths[n]}  # traced in no module of its own
+    stem = {n for n in convolutions if ".stem." in paths[n]}
+    assert len(stem) > 4
     assert len(convolutions) > 15
     assert len(maps) == 2
-    assert set(_integer_products(model)) == convolutions - maps
+    assert set(_integer_products(model)) == convolutions - maps - stem
     gemm = next(n for n in model.graph.node if n.op_type == "Gemm")
     assert paths[gemm.name] == "model.pyramid.context"
 
@@ -244,7 +246,10 @@ def test_int8_means_what_the_rules_say(name: str) -> None:
 
 
 def test_clamps_above_zero_are_back_on_the_integers() -> None:
-    low = {n.output[0]: n for n in _traced("extractor").graph.node if n.op_type == "Clip"}
+    paths = module_paths(_traced("extractor"))
+    clamped = [n for n in _traced("extractor").graph.node if n.op_type == "Clip"]
+    low = {n.output[0]: n for n in clamped if ".stem." not in paths[n.name]}
+    assert len(low) < len(clamped)
     bounds = {t.name: float(numpy_helper.to_array(t)) for t in _traced("extractor").graph.initializer if not t.dims}
     above = {name for name, n in low.items() if bounds[n.input[1]] > 0}
     assert above
@@ -252,7 +257,8 @@ def test_clamps_above_zero_are_back_on_the_integers() -> None:
     model, _ = _quantised("extractor")
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     makers = {output: node for node in model.graph.node for output in node.output}
-    clips = [n for n in model.graph.node if n.op_type == "Clip"]
+    found = [n for n in model.graph.node if n.op_type == "Clip" and n.input[0] in makers]
+    clips = [n for n in found if makers[n.input[0]].op_type == "QuantizeLinear"]  # the float stem keeps its own
     assert {makers[n.input[0]].input[0] for n in clips} == above
     for clip in clips:
         quantise_node = makers[clip.input[0]]
