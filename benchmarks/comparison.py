@@ -10,12 +10,13 @@ import numpy as np
 
 from qlot.benchmarks.naive import load_naive
 from qlot.benchmarks.protocol import Protocol, Rounds, fit_line, measure
-from qlot.export.errors import ExportError
+from qlot.export.errors import ExportError, TargetError
 from qlot.export.pipeline import ExportRequest, export
+from qlot.export.targets import load_target
 from qlot.model.checkpoint import load_checkpoint
 from qlot.model.layout import load_layout
 from qlot.runtime.bundle import Bundle
-from qlot.runtime.manifest import Lowering
+from qlot.runtime.manifest import Lowering, Scheme, Target
 from qlot.runtime.recurrence import Gate, steps
 from qlot.runtime.result import CropBox, FloatArray
 from qlot.runtime.sessions.base import Session
@@ -25,11 +26,29 @@ from qlot.runtime.state import State, move_crop
 LAYOUT = "wflw98"
 COUNTS = (1, 2, 4, 8)  # iterations K
 UNROLLED = 4
-LOWERINGS: tuple[Lowering, ...] = ("windowed", "dense")
 NAIVE = "single graph"
-SAME_PX = 2e-3  # variants that disagree by more are not compared
+SAME_PX = 2e-3  # float variants that disagree by more are not compared; int8 has passed its export's parity check
 Call = Callable[[], State]
 Key = tuple[str, int]  # what is run, K
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A staged bundle: what it is exported to."""
+
+    name: str
+    target: Target
+    scheme: Scheme
+    lowering: Lowering
+
+
+STAGED = (
+    Variant("onnx", "onnx", "fp32", "windowed"),
+    Variant("onnx, dense", "onnx", "fp32", "dense"),
+    Variant("onnx, w8a8", "onnx", "w8a8", "windowed"),
+    Variant("tflite", "tflite", "fp32", "dense"),
+    Variant("tflite, w8a8", "tflite", "w8a8", "dense"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +75,24 @@ class Bound:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Block times in ms by variant, from one process and one engine."""
+    """Block times in ms by variant, from one process.
 
-    engine: str
+    Attributes:
+        engines: what ran the graphs.
+        size: side of the network input in pixels.
+        times: by variant and K.
+        left_out: variants that could not be exported here, and why.
+    """
+
+    engines: tuple[str, ...]
     size: int
     times: dict[Key, Rounds]
+    left_out: dict[str, str]
+
+    @property
+    def staged(self) -> tuple[str, ...]:
+        """Names of the bundles that were timed."""
+        return tuple(v.name for v in STAGED if (v.name, 1) in self.times)
 
     def ratio(self, key: Key) -> Rounds:
         """Return the time of a variant over that of the single graph with as many steps inside."""
@@ -73,11 +105,15 @@ class Comparison:
     def bounds(self, name: str) -> tuple[Bound, ...]:
         """Return what a staged variant is held to."""
         b, naive_b = self.fit(name).b, self.fit(NAIVE).b
-        return (
+        against_naive = (
             Bound("frame, K = 1 / single graph", 0.8, self.ratio((name, 1))),
             Bound("iteration / one more call of the single graph", 0.2, b / self.times[NAIVE, 1]),
             Bound("iteration / iteration unrolled inside the single graph", 0.9, b / naive_b),
         )
+        onnx = name.replace("tflite", "onnx")
+        if onnx == name or onnx not in self.staged:
+            return against_naive
+        return (*against_naive, Bound(f"iteration / iteration of {onnx}", 1.2, b / self.fit(onnx).b))
 
 
 def compare(checkpoint: Path, protocol: Protocol, folder: Path, progress: Callable[[str], None]) -> Comparison:
@@ -86,29 +122,37 @@ def compare(checkpoint: Path, protocol: Protocol, folder: Path, progress: Callab
     Raises:
         ExportError: a bundle cannot be exported, or two variants compute different landmarks.
     """
-    bundles = {}
-    for lowering in LOWERINGS:
-        progress(f"exporting the {lowering} bundle")
-        request = ExportRequest("onnx", checkpoint=str(checkpoint), layout=LAYOUT, lowering=lowering)
-        request = replace(request, unrolled=UNROLLED, out=folder / lowering)
-        bundles[lowering] = export(request).bundle
-    image, state = _tracked_frame(bundles["windowed"])
+    bundles: dict[Variant, Bundle] = {}
+    left_out: dict[str, str] = {}
+    for variant in STAGED:
+        try:
+            load_target(variant.target)
+        except TargetError as e:
+            left_out[variant.name] = str(e)
+            continue
+        progress(f"exporting {variant.name}")
+        request = ExportRequest(variant.target, variant.scheme, str(checkpoint), LAYOUT, lowering=variant.lowering)
+        unrolled = UNROLLED if variant.scheme == "fp32" and variant.target == "onnx" else None
+        bundles[variant] = export(replace(request, unrolled=unrolled, out=folder / f"{len(bundles)}")).bundle
+    image, state = _tracked_frame(bundles[STAGED[0]])
     calls: dict[Key, Call] = {}
     model, layout = load_checkpoint(checkpoint), load_layout(LAYOUT)
     for k in COUNTS:
         progress(f"exporting the single graph, K = {k}")
         calls[NAIVE, k] = _naive(load_naive(model, layout, k), image, state)
-    engines = set()
-    for lowering, bundle in bundles.items():
+    engines = []
+    for variant, bundle in bundles.items():
         stages = BundleStages(bundle)
-        engines.add(stages.engine)
-        calls |= {(lowering, k): _staged(stages, image, state, k) for k in COUNTS}
-        calls[f"{lowering}, unrolled", UNROLLED] = _unrolled(stages, image, state)
-    _check_same(calls)
+        engines.append(stages.engine)
+        calls |= {(variant.name, k): _staged(stages, image, state, k) for k in COUNTS}
+        if "refiner_unrolled" in bundle.manifest.stages:
+            calls[f"{variant.name}, unrolled", UNROLLED] = _unrolled(stages, image, state)
+    int8 = {v.name for v in STAGED if v.scheme != "fp32"}
+    _check_same({key: call for key, call in calls.items() if key[0] not in int8})
     progress("measuring")
     named = measure({f"{name}/{k}": call for (name, k), call in calls.items()}, protocol)
     times = dict(zip(calls, named.values(), strict=True))
-    return Comparison(", ".join(sorted(engines)), model.config.image_size, times)
+    return Comparison(tuple(dict.fromkeys(engines)), model.config.image_size, times, left_out)
 
 
 def _tracked_frame(bundle: Bundle) -> tuple[FloatArray, State]:

@@ -32,7 +32,7 @@ def main(
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="3 rounds of 5 calls: to see it run, not to quote.")] = False,
 ) -> None:
-    """Time the staged ONNX bundles against the single graph: 98 landmarks, one thread, this machine.
+    """Time staged ONNX and TFLite bundles against the single graph: 98 landmarks, one thread, this machine.
 
     The exit code says nothing about speed.
     """
@@ -55,26 +55,28 @@ def main(
 
 
 def _report(console: Console, checkpoint: str, protocol: Protocol, result: Comparison) -> None:
-    from qlot.benchmarks.comparison import COUNTS, LOWERINGS, NAIVE
+    from qlot.benchmarks.comparison import COUNTS, NAIVE
 
     for label, text in (
         ("host", host()),
-        ("engine", f"{result.engine}, 1 thread"),
-        ("model", f"{checkpoint}, {result.size} x {result.size}, 98 landmarks, float32"),
+        ("engines", f"{'; '.join(result.engines)}, 1 thread"),
+        ("model", f"{checkpoint}, {result.size} x {result.size}, 98 landmarks"),
         ("protocol", f"{protocol.rounds} rounds of {protocol.calls} calls, median (range) over the rounds"),
         ("clock", "processor time of the thread" if protocol.cpu_time else "elapsed time"),
     ):
         console.print(f"{label}: {text}", highlight=False, markup=False)
+    for name, reason in result.left_out.items():
+        console.print(f"left out: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
     frames = Table("frame", "K", "ms", "ratio to the single graph")
     for name, k in result.times:
         ratio = "1" if name == NAIVE else summary(result.ratio((name, k)))
         frames.add_row(name, str(k), summary(result.times[name, k]), ratio)
     fits = Table(f"a + b K over K = {', '.join(map(str, COUNTS))}", "a, ms", "b, ms")
-    for name in (NAIVE, *LOWERINGS):
+    for name in (NAIVE, *result.staged):
         fit = result.fit(name)
         fits.add_row(name, summary(fit.a), summary(fit.b))
-    bounds = Table("bound", "lowering", "at most", "found", "")
-    for name in LOWERINGS:
+    bounds = Table("bound", "bundle", "at most", "found", "")
+    for name in result.staged:
         for bound in result.bounds(name):
             verdict = "[green]met" if bound.met else "[red]NOT met"
             bounds.add_row(bound.text, name, f"{bound.limit:g}", summary(bound.found), verdict)
@@ -82,17 +84,16 @@ def _report(console: Console, checkpoint: str, protocol: Protocol, result: Compa
 
 
 def _record(checkpoint: str, protocol: Protocol, result: Comparison) -> dict[str, Any]:
-    from qlot.benchmarks.comparison import LOWERINGS
-
     return {
         "host": host(),
-        "engine": result.engine,
+        "engines": result.engines,
+        "left_out": result.left_out,
         "checkpoint": checkpoint,
         "protocol": asdict(protocol),
         "frame_ms": [{"variant": name, "K": k, "rounds": t.tolist()} for (name, k), t in result.times.items()],
         "bounds": [
-            {"lowering": name, "bound": b.text, "limit": b.limit, "rounds": b.found.tolist(), "met": b.met}
-            for name in LOWERINGS
+            {"bundle": name, "bound": b.text, "limit": b.limit, "rounds": b.found.tolist(), "met": b.met}
+            for name in result.staged
             for b in result.bounds(name)
         ],
     }

@@ -28,6 +28,7 @@ from qlot.export.clips import Clip, parity_clip
 from qlot.export.contract import tracker_spec
 from qlot.export.parity import PARITY_LENGTH, record_reference
 from qlot.export.schemes import Arithmetic, SchemePlan, plan_for
+from qlot.export.spread import Spread
 from qlot.export.stages import Stage, make_stages
 from qlot.export.targets import Graph
 from qlot.export.targets import onnx as target
@@ -119,21 +120,9 @@ def alone(plan: SchemePlan, scheme: QuantisedScheme, unit: Unit) -> SchemePlan:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Median and largest distance from float32 PyTorch over frames and landmarks, pixels of the network input."""
-
-    median: float
-    max: float
-
-    @classmethod
-    def of(cls, errors: NDArray[np.float64]) -> Spread:
-        """Summarise distances."""
-        return cls(float(np.median(errors)), float(errors.max()))
-
-
-@dataclass(frozen=True)
 class Cost:
-    """What one group costs under a scheme.
+    """What one group costs under a scheme: distances from float32 PyTorch, over frames and landmarks, in pixels of the
+    network input.
 
     Attributes:
         unit: name of the group, or `WHOLE`.

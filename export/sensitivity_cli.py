@@ -16,7 +16,8 @@ from qlot.export.clips import Clip, calibration_clip
 from qlot.export.errors import ExportError, SchemeError
 from qlot.export.pipeline import ExportRequest, load_model, resolve_checkpoint
 from qlot.export.schemes import ALIASES
-from qlot.export.sensitivity import SCHEMES, Cost, QuantisedScheme, Spread, Subject, prepare
+from qlot.export.sensitivity import SCHEMES, Cost, QuantisedScheme, Subject, prepare
+from qlot.export.spread import Spread
 from qlot.model.checkpoint import checkpoint_metadata, file_sha256
 from qlot.model.layout import LayoutError, load_layout
 from qlot.runtime.partial import written_whole

@@ -27,19 +27,27 @@ def test_a_line_is_found_in_each_round(lines: list[tuple[float, float]]) -> None
     np.testing.assert_allclose(found_b, b, atol=1e-9)
 
 
-def comparison(a: float, b: float) -> Comparison:
-    """The single graph costs 10 + 10 K, a staged bundle a + b K, each in three rounds on a host of changing speed."""
-    speed = np.array([1.0, 2.0, 1.5])
-    times = {(NAIVE, k): speed * (10 + 10 * k) for k in COUNTS} | {("windowed", k): speed * (a + b * k) for k in COUNTS}
-    return Comparison("engine", 224, times)
+def comparison(**bundles: tuple[float, float]) -> Comparison:
+    """The single graph costs 10 + 10 K, each bundle a + b K, in three rounds on a host of changing speed."""
+    speed, lines = np.array([1.0, 2.0, 1.5]), {NAIVE: (10.0, 10.0), **bundles}
+    times = {(name, k): speed * (a + b * k) for name, (a, b) in lines.items() for k in COUNTS}
+    return Comparison(("engine",), 224, times, {})
 
 
 def test_bounds_are_those_of_the_ratios_within_a_round() -> None:
-    found = [bound.found for bound in comparison(a=4, b=4).bounds("windowed")]
+    found = [bound.found for bound in comparison(onnx=(4, 4)).bounds("onnx")]
     np.testing.assert_allclose(found, [[8 / 20] * 3, [4 / 20] * 3, [4 / 10] * 3])
 
 
 def test_bounds_can_be_missed() -> None:
-    assert [b.met for b in comparison(a=10, b=3.9).bounds("windowed")] == [True, True, True]
-    assert [b.met for b in comparison(a=10, b=4.1).bounds("windowed")] == [True, False, True]
-    assert [b.met for b in comparison(a=10, b=9.1).bounds("windowed")] == [False, False, False]
+    assert [b.met for b in comparison(onnx=(10, 3.9)).bounds("onnx")] == [True, True, True]
+    assert [b.met for b in comparison(onnx=(10, 4.1)).bounds("onnx")] == [True, False, True]
+    assert [b.met for b in comparison(onnx=(10, 9.1)).bounds("onnx")] == [False, False, False]
+
+
+def test_tflite_is_held_against_onnx_where_both_were_timed() -> None:
+    both = comparison(onnx=(4, 3), tflite=(4, 3.7))
+    assert both.staged == ("onnx", "tflite")
+    assert [b.met for b in both.bounds("tflite")] == [True, True, True, False]
+    np.testing.assert_allclose(both.bounds("tflite")[-1].found, 3.7 / 3)
+    assert len(comparison(tflite=(4, 3.7)).bounds("tflite")) == 3
