@@ -201,6 +201,20 @@ def test_a_bundle_that_takes_images_replays_and_a_wrong_scale_does_not(tmp_path:
         replay(Bundle.open(folder)).check()
 
 
+def test_one_package_of_both_functions_takes_images_too(tmp_path: Path) -> None:
+    coreml()
+    from qlot.export.targets import coreml_multifunction
+
+    stages, plan = [of_image(), small.stage("dense", "refiner")], plan_for("coreml", "fp32")
+    target = load_target("coreml", CoreMLOptions(min_ios=18, image="image"))
+    packed = coreml_multifunction.pack(stages, {s.name: target.convert(s, plan, None) for s in stages})
+    folder = small.write_bundle(tmp_path / "bundle", packed.graphs, target="coreml")
+    _as_image(folder)
+    report = replay(Bundle.open(folder))
+    report.check()
+    assert report.max_px < 1e-3
+
+
 def _as_image(folder: Path) -> None:
     """Let a bundle's manifest declare the extractor's picture as the pipeline does for images."""
     path = folder / "manifest.json"

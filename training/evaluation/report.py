@@ -37,6 +37,8 @@ def show(result: Evaluation, console: Console) -> None:
         console.print(_stills(result.stills))
         for stills in result.stills:
             console.print(_groups(stills))
+            if stills.subsets:
+                console.print(_subsets(stills))
     for video in result.video:
         _show_video(video, console, p.tracking)
     if result.faceless is not None:
@@ -62,6 +64,13 @@ def _groups(result: StillsResult) -> Table:
     kind = result.accuracy[0].normaliser
     table = _table(*result.groups, title=f"{result.name}, {result.layout}: NME % over {kind}, by group")
     table.add_row(*(_percent(v) for v in result.groups.values()))
+    return table
+
+
+def _subsets(result: StillsResult) -> Table:
+    table = _table("pictures", "faces", "NME %", "FR@10 %", "AUC@10 %", title=f"{result.name}, {result.layout}")
+    for name, part in result.subsets.items():
+        table.add_row(name, str(part.faces), _percent(part.nme), _percent(part.fr10), _percent(part.auc10, 1))
     return table
 
 

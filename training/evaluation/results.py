@@ -59,7 +59,7 @@ class WorstFace(_Part):
 
 
 class Subset(_Part):
-    """A part of a set that its publication names, by the first normaliser."""
+    """A part of a set that its publication names, or that its pictures tell apart; by the first normaliser."""
 
     faces: Size
     nme: Finite
@@ -78,7 +78,7 @@ class StillsResult(_Part):
     accuracy: tuple[Accuracy, ...]  # by outer eyes, where the layout has them, and by face size
     coverage: dict[str, Finite]  # "0.95" -> share of errors inside the ellipse that should hold 95 %
     groups: dict[str, Finite]  # landmark group -> NME by the first normaliser
-    subsets: dict[str, Subset]  # where the data name some: poses, occlusions, folders
+    subsets: dict[str, Subset]  # poses, occlusions, folders; or turn and brightness
     identities: dict[str, Finite]  # person -> NME by the first normaliser
     worst: tuple[WorstFace, ...]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,8 +81,12 @@ def score_stills(name: str, faces: Faces, layout: LayoutSpec, protocol: Evaluati
 
 
 def _members(faces: Faces) -> dict[str, NDArray[np.bool_]]:
-    names = sorted({name for own in faces.subsets for name in own})
+    names = sorted({name for own in faces.subsets for name in own}, key=_by_number)
     return {name: np.array([name in own for own in faces.subsets]) for name in names}
+
+
+def _by_number(name: str) -> list[tuple[bool, int, str]]:
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _subset(errors: Array, protocol: EvaluationProtocol) -> Subset:

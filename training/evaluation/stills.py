@@ -21,7 +21,7 @@ from qlot.training.evaluation.subject import Network
 
 @runtime_checkable
 class Grouped(Protocol):
-    """A source whose publication tells kinds of pictures apart."""
+    """A source that tells kinds of pictures apart."""
 
     def groups(self, index: int) -> tuple[str, ...]:
         """Return the kinds that a picture belongs to."""

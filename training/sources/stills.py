@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qlot.model.layout import load_layout
 from qlot.training.clip import Array, Clip, DataError, Image
+from qlot.training.sources.conditions import conditions
 
 LABELS = ("ibug68", "mediapipe478")  # keys of the .npz, also names of layouts
 # The 68 labels of the shipped recipes' faces lie this far to the right of where they belong (docs/training.md,
@@ -44,7 +45,8 @@ class LabelledFaces:
     ) -> None:
         moved = f", less ({offset[0]:g}, {offset[1]:g}) px" if any(offset) else ""
         self.name = f"{path.stem} ({labels}{moved})"
-        self.labels, self.points = labels, load_layout(labels).points
+        self.labels, self._layout = labels, load_layout(labels)
+        self.points = self._layout.points
         self._tar, table = path.with_suffix(".tar"), path.with_suffix(".npz")
         try:
             with np.load(table) as data:
@@ -88,6 +90,10 @@ class LabelledFaces:
         if picture is None:
             raise DataError(f"{self._tar}: {self.names[i]} is not a readable picture. Fetch the archive again.")
         return np.ascontiguousarray(picture[:, :, ::-1])
+
+    def groups(self, index: int) -> tuple[str, ...]:
+        """Return the conditions of a picture that `qlot eval` reports apart."""
+        return conditions(self.picture(index), self.landmarks[self._index[index]].astype(np.float64), self._layout)
 
     def clip(self, index: int, length: int, rng: np.random.Generator) -> Clip:
         """Return the picture `length` times."""

@@ -51,6 +51,15 @@ def test_people_and_subsets_are_reported_apart() -> None:
     assert [w.nme for w in result.worst] == sorted((w.nme for w in result.worst), reverse=True)
 
 
+def test_subsets_are_in_the_order_of_their_numbers() -> None:
+    measured = faces()
+    named = [(f"level {low} or more",) for low in (110, 80, 9, 80, 110, 9)]
+    result = score_stills("discs", dataclasses.replace(measured, subsets=tuple(named)), LAYOUT, PROTOCOL)
+    assert [(name, part.faces) for name, part in result.subsets.items()] == [
+        ("level 9 or more", 2), ("level 80 or more", 2), ("level 110 or more", 2)
+    ]  # fmt: skip
+
+
 def test_groups_are_averaged_apart() -> None:
     measured = faces()
     layout = LAYOUT.model_copy(update={"groups": {"right eye": (0,), "rest": (1, 2, 3, 4)}})
