@@ -1,9 +1,10 @@
 """What a tracked frame costs beside MediaPipe's landmark network.
 
-`python -m qlot.benchmarks.peers.landmark_network BUNDLE` times, in one process and turn about, a bundle's extractor and
-one refiner step, and `face_landmark.tflite` out of the MediaPipe wheel under LiteRT with XNNPACK, one thread each.
-Crops are given: neither side's crop, detector or post-processing is in it. The engines differ unless the bundle's
-target is tflite; the report names them.
+`python -m qlot.benchmarks.peers.landmark_network BUNDLE [BUNDLE ...]` times, in one process and turn about, extractor
+and one refiner step of each bundle, and `face_landmark.tflite` out of the MediaPipe wheel under LiteRT with XNNPACK,
+one thread each. Crops are given: neither side's crop, detector or post-processing is in it. A bundle's graphs are
+called in two ways: by the Python runtime, with its checks and the arithmetic between them, and bare, as the peer's is.
+The engines differ unless a bundle's target is tflite; the report names them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qlot.benchmarks.peers.environment import REQUIREMENTS, PeerError, prepare
+from qlot.benchmarks.peers.bare import bare_stages, tflite_graph
+from qlot.benchmarks.peers.environment import REQUIREMENTS, prepare
 from qlot.benchmarks.protocol import Protocol, Rounds, host, measure, summary
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.errors import QlotError
@@ -25,66 +27,66 @@ from qlot.runtime.recurrence import Gate, steps
 from qlot.runtime.stages import BundleStages
 from qlot.runtime.state import cold_start
 
-MODEL = "face_landmark/face_landmark.tflite"
-EXTRACTOR, FRAME, PEER = "extractor", "extractor + 1 step", "FaceMesh landmark network"
+MODEL, INPUT, SIZE = "face_landmark/face_landmark.tflite", "input_1", 192
+PEER = "FaceMesh landmark network"
+EXTRACTOR, GRAPHS, FRAME = "extractor, bare", "extractor + 1 step, bare", "extractor + 1 step, Python runtime"
 QUICK = Protocol(warm_up=2, rounds=3, calls=5)
 
 
 @dataclass(frozen=True, eq=False)
 class PeerComparison:
-    """Block times in ms by variant, from one process."""
+    """Block times in ms, from one process.
 
-    engine: str  # the bundle's
-    landmarks: int
-    times: dict[str, Rounds]
+    Attributes:
+        peer: of the peer's network.
+        bundles: of each bundle, by what was called.
+    """
 
-    @property
-    def ratio(self) -> Rounds:
-        """Time of the bundle's tracked frame over that of the peer's network, in each round."""
-        return self.times[FRAME] / self.times[PEER]
+    peer: Rounds
+    bundles: tuple[dict[str, Rounds], ...]
+
+    def ratio(self, bundle: int, what: str) -> Rounds:
+        """Return the time of a bundle's call over that of the peer's network, in each round."""
+        return self.bundles[bundle][what] / self.peer
 
 
 def peer_network(model: Path) -> Callable[[], object]:
-    """Return a call that runs the landmark network on a picture of noise, one thread.
+    """Return a call that runs the landmark network on a picture of noise.
 
     Raises:
         PeerError: LiteRT is not installed.
     """
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ModuleNotFoundError as e:
-        raise PeerError("the peer runs under LiteRT: pip install 'qlot-mobile[tflite]'") from e
-    interpreter = Interpreter(str(model), num_threads=1)
-    interpreter.allocate_tensors()
-    picture = interpreter.get_input_details()[0]
-    values = np.random.default_rng(0).random(picture["shape"], np.float32)
-    outputs = interpreter.get_output_details()
-
-    def call() -> object:
-        interpreter.set_tensor(picture["index"], values)
-        interpreter.invoke()
-        return [interpreter.get_tensor(output["index"]) for output in outputs]
-
-    return call
+    network = tflite_graph(model.read_bytes())
+    picture = np.random.default_rng(0).random((1, SIZE, SIZE, 3), np.float32)
+    return lambda: network({INPUT: picture})
 
 
-def compare(bundle: Bundle, peer: Callable[[], object], protocol: Protocol) -> PeerComparison:
-    """Time a bundle's extractor and its tracked frame, and the peer, round robin."""
+def compare(bundles: Sequence[Bundle], peer: Callable[[], object], protocol: Protocol) -> PeerComparison:
+    """Time each bundle's extractor and its tracked frame, and the peer, round robin."""
+    calls = [_calls(bundle) for bundle in bundles]
+    flat = {f"{i} {what}": call for i, own in enumerate(calls) for what, call in own.items()}
+    times = measure({PEER: peer, **flat}, protocol)
+    named = tuple({what: times[f"{i} {what}"] for what in own} for i, own in enumerate(calls))
+    return PeerComparison(times[PEER], named)
+
+
+def _calls(bundle: Bundle) -> dict[str, Callable[[], object]]:
     stages, points = BundleStages(bundle), np.array(bundle.manifest.layout.points)
     image = np.random.default_rng(0).random((1, 3, stages.size, stages.size), np.float32)
     state = cold_start(points, stages.size, bundle.manifest.state.hidden[2])
-    variants: dict[str, Callable[[], object]] = {
-        EXTRACTOR: lambda: stages.extract(image),
+    extract, refine = bare_stages(bundle)
+    inputs = {"landmarks": state.landmarks, "hidden": state.hidden}
+    return {
+        EXTRACTOR: lambda: extract({"image": image}),
+        GRAPHS: lambda: refine({**extract({"image": image}), **inputs}),
         FRAME: lambda: list(steps(stages, stages.extract(image), state, 1, Gate())),
-        PEER: peer,
     }
-    return PeerComparison(stages.engine, len(points), measure(variants, protocol))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; errors a user can cause are one line and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path, help="folder of a bundle")
+    parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="folder of a bundle")
     parser.add_argument("--json", type=Path, help="also write all block times")
     parser.add_argument("--environment", type=Path, help="folder of MediaPipe's virtual environment")
     parser.add_argument("--cpu-time", action="store_true", help="processor time of the thread: for a shared host")
@@ -92,29 +94,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     protocol = replace(QUICK if options.quick else Protocol(), cpu_time=options.cpu_time)
     try:
-        bundle = Bundle.open(options.bundle)
+        bundles = [Bundle.open(path) for path in options.bundles]
         peer = peer_network(prepare(options.environment).model(MODEL))
-        result = compare(bundle, peer, protocol)
-        _report(bundle, protocol, result)
+        result = compare(bundles, peer, protocol)
+        _report(bundles, protocol, result)
         if options.json is not None:
             with written_whole(options.json) as temporary:
-                record = {"host": host(), "engine": result.engine, "protocol": asdict(protocol)}
-                record["times_ms"] = {name: times.tolist() for name, times in result.times.items()}
+                record = {"host": host(), "protocol": asdict(protocol), "peer_ms": result.peer.tolist()}
+                record["bundles_ms"] = [
+                    {"bundle": _name(bundle), **{what: times.tolist() for what, times in own.items()}}
+                    for bundle, own in zip(bundles, result.bundles, strict=True)
+                ]
                 temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     except (QlotError, OSError) as e:
         parser.exit(2, f"error: {e}\n")
 
 
-def _report(bundle: Bundle, protocol: Protocol, result: PeerComparison) -> None:
-    spec = bundle.manifest
-    print(f"host: {host()}")
-    print(f"bundle: {spec.model.preset}, {spec.scheme.name}, {result.landmarks} landmarks; {result.engine}, 1 thread")
-    print(f"peer: {Path(MODEL).name} of {REQUIREMENTS[0]}, 468 landmarks; LiteRT with XNNPACK, 1 thread")
+def _report(bundles: Sequence[Bundle], protocol: Protocol, result: PeerComparison) -> None:
     clock = "processor time" if protocol.cpu_time else "elapsed time"
-    print(f"{clock}, {protocol.rounds} rounds of {protocol.calls} calls, median (range) over the rounds")
-    for name, times in result.times.items():
-        print(f"{name}: {summary(times)} ms")
-    print(f"{FRAME} / {PEER}: {summary(result.ratio)}")
+    print(f"host: {host()}")
+    print(f"{clock}, {protocol.rounds} rounds of {protocol.calls} calls, median (range) over the rounds, 1 thread")
+    print(f"{PEER}, {REQUIREMENTS[0]}, 468 landmarks, LiteRT with XNNPACK: {summary(result.peer)} ms")
+    for i, bundle in enumerate(bundles):
+        print(_name(bundle))
+        for what, times in result.bundles[i].items():
+            print(f"  {what}: {summary(times)} ms, {summary(result.ratio(i, what))} of the peer")
+
+
+def _name(bundle: Bundle) -> str:
+    spec = bundle.manifest
+    count = len(spec.layout.points)
+    return f"{spec.model.preset}, {spec.target} {spec.scheme.name}, {count} landmarks, {BundleStages(bundle).engine}"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
@@ -12,9 +13,15 @@ import numpy as np
 import pytest
 
 from qlot.benchmarks.peers import environment, facemesh
+from qlot.benchmarks.peers.bare import bare_stages, tflite_graph
 from qlot.benchmarks.peers.environment import Environment, PeerError, last_line, prepare, run_script
 from qlot.benchmarks.peers.facemesh import WORKER, run_facemesh
-from qlot.benchmarks.peers.landmark_network import FRAME, PEER, PeerComparison, peer_network
+from qlot.benchmarks.peers.landmark_network import FRAME, PeerComparison, peer_network
+from qlot.export.schemes import plan_for
+from qlot.export.targets import load_target
+from qlot.runtime.bundle import Bundle
+from qlot.runtime.manifest import Lowering, Target
+from tests.export import small
 
 FRAMES = np.zeros((3, 32, 48, 3), np.uint8)
 
@@ -121,12 +128,40 @@ def test_a_missing_model_and_a_missing_engine_are_named(tmp_path: Path, monkeypa
         Environment(tmp_path).model("face_landmark/face_landmark.tflite")
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(PeerError, match=r"qlot-mobile\[tflite\]"):
-        peer_network(tmp_path / "model.tflite")
+        tflite_graph(b"")
 
 
 def test_ratios_are_taken_within_a_round() -> None:
     speed = np.array([1.0, 3.0, 2.0])  # of a host that slows down and recovers
-    np.testing.assert_allclose(PeerComparison("engine", 68, {FRAME: 6 * speed, PEER: 2 * speed}).ratio, 3)
+    result = PeerComparison(2 * speed, ({FRAME: 6 * speed}, {FRAME: 5 * speed}))
+    np.testing.assert_allclose([result.ratio(0, FRAME), result.ratio(1, FRAME)], [[3] * 3, [2.5] * 3])
+
+
+@pytest.mark.parametrize("target", ["onnx", "tflite"])
+def test_bare_graphs_compute_what_the_runtime_does(target: Target, tmp_path: Path) -> None:
+    if target == "tflite":
+        pytest.importorskip("litert_torch", reason="needs the extra tflite")
+    lowering: Lowering = "windowed" if target == "onnx" else "dense"
+    converter, plan = load_target(target), plan_for(target, "fp32")
+    graphs = {n: converter.convert(small.stage(lowering, n), plan, None) for n in ("extractor", "refiner")}
+    bundle = Bundle.open(small.write_bundle(tmp_path / "bundle", graphs, target=target))
+    extract, refine = bare_stages(bundle)
+    feeds = {**small.feeds_of(small.stage(lowering, "extractor")), **small.feeds_of(small.stage(lowering, "refiner"))}
+    sessions = bundle.session("extractor"), bundle.session("refiner")
+    features = sessions[0].run({"image": feeds["image"]})
+    own = {t.name: feeds[t.name] for t in sessions[1].inputs if t.name not in features}
+    wanted, found = sessions[1].run({**features, **own}), refine({**extract(feeds), **own})
+    assert wanted.keys() == found.keys()
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_packages_and_shared_files_are_not_timed(tmp_path: Path) -> None:
+    graphs = {n: small.graph("windowed", n) for n in ("extractor", "refiner")}
+    bundle = Bundle.open(small.write_bundle(tmp_path / "bundle", graphs))
+    other = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"target": "coreml"}))
+    with pytest.raises(PeerError, match="only bundles for onnx and tflite"):
+        bare_stages(other)
 
 
 @pytest.fixture
@@ -163,5 +198,5 @@ def test_facemesh_follows_a_face_that_moves(mediapipe: Environment, tmp_path: Pa
 def test_the_landmark_network_runs(mediapipe: Environment) -> None:
     pytest.importorskip("ai_edge_litert")
     call: Callable[[], object] = peer_network(mediapipe.model("face_landmark/face_landmark.tflite"))
-    landmarks = call()
-    assert isinstance(landmarks, list) and max(output.size for output in landmarks) == 468 * 3
+    outputs = call()
+    assert isinstance(outputs, dict) and max(output.size for output in outputs.values()) == 468 * 3
