@@ -172,7 +172,7 @@ def measure(bundle: Bundle, reference: GoldenSequence, plan: SchemePlan) -> Pari
     stages = BundleStages(bundle)
     layout, size = bundle.manifest.layout, bundle.manifest.preprocessing.size
     frames = list(run_frames(stages, reference, np.array(layout.points)))
-    replayed = compare(iter(frames), reference, layout.names, plan.tolerance_at(size), stages.engine)
+    replayed = compare(iter(frames), reference, layout.names, plan.tolerance, stages.engine)
     found = [states[-1].landmarks[0] for states in frames]
     wanted = [states[steps - 1] for states, steps in zip(reference.landmarks, reference.steps, strict=True)]
     change = _flicker(found, reference, size) / _flicker(wanted, reference, size) - 1

@@ -187,7 +187,7 @@ def measure_stages(
         )
         for name, found in errors.items()
     )
-    return StagesReport(stages, plan.tolerance_at(ours.size), plan, gate)
+    return StagesReport(stages, plan.tolerance, plan, gate)
 
 
 @dataclass

@@ -158,7 +158,6 @@ class _Build:
         feeds = self._record(stages, spec)
         packed = self._convert(stages, feeds)
 
-        tolerance = self.plan.tolerance_at(self.model.config.image_size)
         writer.write_graphs(folder, packed)
         writer.write_legal(folder)
         golden = first_frames(expected.run, GOLDEN_LENGTH) if self.request.golden else None
@@ -176,7 +175,7 @@ class _Build:
             lowering=lowering,
             scheme=self._scheme_spec(stages, feeds),
             stages=writer.stage_specs(stages, packed.graphs),
-            golden=writer.write_golden_part(folder, golden, tolerance),
+            golden=writer.write_golden_part(folder, golden, self.plan.tolerance),
             parity=None,
             tools={tool: importlib.metadata.version(tool) for tool in ("qlot-mobile", "numpy", *self.target.TOOLS)},
             files=writer.listed_files(folder),

@@ -38,7 +38,7 @@ GROUPS: Mapping[str, re.Pattern[str]] = {
 class SchemePlan:
     """What a scheme does to each group, and how far its replay may stray from float32 PyTorch.
 
-    The tolerance holds for any landmark in a free run; `tolerance_at` adapts it to the input.
+    The tolerance holds for any landmark in a free run, at any size of the input.
     """
 
     name: Scheme
@@ -61,15 +61,6 @@ class SchemePlan:
     def experimental(self) -> bool:
         """Whether this is a trial that only some targets have."""
         return len(self.targets) < len(get_args(Target))
-
-    def tolerance_at(self, size: int) -> ToleranceSpec:
-        """Return the tolerance for an input of `size` pixels.
-
-        A coarse quantisation errs by a share of the range of its activations, so by a share of the face: what is 1.5 px
-        at 128 is 2.6 px at 224, where `final` was measured at 1.0 to 1.7 px. Rounding of floats has no such reason.
-        """
-        scale = max(1.0, size / 128) if self.calibrated or self.experimental else 1.0
-        return self.tolerance.model_copy(update={"px": round(self.tolerance.px * scale, 3)})
 
     def quantised(self, path: str) -> Arithmetic:
         """Arithmetic of a module by its path in the fused network."""

@@ -7,7 +7,7 @@ also keeps the range of the last sample only, because `record_intermediate_outpu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from unittest import mock
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from qlot.export.mil._coremltools import quiet
 from qlot.export.mil.errors import MilError
 from qlot.export.mil.program import Program
+from qlot.export.ranges import PERCENTILE, Tails
 
 with quiet():
     from coremltools.optimize import coreml as cto
@@ -27,29 +28,30 @@ with quiet():
 Ranges = dict[str, tuple[float, float]]
 
 
-def record_ranges(program: Program, samples: Iterable[Mapping[str, NDArray[Any]]]) -> Ranges:
-    """Return the smallest and largest value of every float input and intermediate over all samples.
+def record_ranges(
+    program: Program, samples: Sequence[Mapping[str, NDArray[Any]]], percentile: float = PERCENTILE
+) -> Ranges:
+    """Return the range of every float input and intermediate over all samples.
 
     Args:
         program: the float program.
         samples: feeds, one run each.
+        percentile: share of the values that a range holds, in percent; 100 gives the extremes.
 
     Raises:
         MilError: there are no samples, or a run fails.
     """
-    ranges: Ranges = {}
+    tails = Tails(len(samples), percentile)
 
     def observe(name: str, value: NDArray[Any]) -> None:
         if value.dtype.kind == "f" and value.size:
-            low, high = ranges.get(name, (np.inf, -np.inf))
-            ranges[name] = min(low, float(value.min())), max(high, float(value.max()))
+            tails.add(name, value)
 
-    empty = True
+    if not samples:
+        raise MilError("there are no calibration samples; record the inputs of the stage over some frames first.")
     for sample in samples:
         program.run(sample, program.new_state(), observe)
-        empty = False
-    if empty:
-        raise MilError("there are no calibration samples; record the inputs of the stage over some frames first.")
+    ranges = tails.ranges()
     broken = sorted(name for name, pair in ranges.items() if not np.isfinite(pair).all())
     if broken:
         raise MilError(f"values are not finite in calibration, so have no range: {', '.join(broken[:5])}")
@@ -62,7 +64,7 @@ def quantise_activations(model: Any, config: Any, ranges: Mapping[str, tuple[flo
     Args:
         model: `coremltools.models.MLModel` of type mlprogram, in float.
         config: `coremltools.optimize.coreml.OptimizationConfig` with activation settings.
-        ranges: of `record_ranges`, or narrower ones, such as percentiles.
+        ranges: of `record_ranges`.
 
     Raises:
         MilError: an activation that is to be quantised has no range.

@@ -73,7 +73,7 @@ def quantise(model: Any, plan: SchemePlan, known: Mapping[str, str], calibration
 
 
 def _with_int8_activations(model: Any, static: Sequence[Product], calibration: Feeds) -> Any:
-    floats = ({name: value.astype(np.float32) for name, value in feeds.items()} for feeds in calibration)
+    floats = [{name: value.astype(np.float32) for name, value in feeds.items()} for feeds in calibration]
     ranges = record_ranges(from_model(model), floats)  # a picture is its values 0..255
     saturate(load(model), ranges)
     config = cto.OpLinearQuantizerConfig(

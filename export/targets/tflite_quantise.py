@@ -12,6 +12,8 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer import qtyping
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.calibrator import Calibrator
@@ -21,6 +23,7 @@ from ai_edge_quantizer.utils.qsv_utils import min_max_update
 from torch import nn
 
 from qlot.export.errors import TargetError
+from qlot.export.ranges import Tails
 from qlot.export.schemes import Arithmetic, SchemePlan
 from qlot.export.stages import Stage
 from qlot.export.targets import Feeds
@@ -95,11 +98,31 @@ def recipe(found: list[Operator], plan: SchemePlan, known: Mapping[str, str]) ->
 def _calibrated(data: bytes, signature: str, manager: RecipeManager, feeds: Feeds) -> Ranges:
     """Return the ranges of what the recipe names over all recorded inputs.
 
-    The quantiser's own choice, a moving average of each input's range, would clip what comes rarely.
+    The quantiser finds out on one of them which tensors need one. It offers moving averages of each input's extremes,
+    which clip what comes rarely and are wide for what comes always; so the ranges themselves are ours.
+
+    Raises:
+        TargetError: a value is not finite.
     """
     calibrator = Calibrator(data, num_threads=1, qsv_update_func=min_max_update)
-    calibrator.calibrate({signature: [dict(f) for f in feeds]}, manager)
-    return calibrator.get_model_qsvs()
+    calibrator.calibrate({signature: [dict(feeds[0])]}, manager)
+    needed = calibrator.get_model_qsvs()
+    interpreter = Interpreter(model_content=data, num_threads=1, experimental_preserve_all_tensors=True)
+    run = interpreter.get_signature_runner(signature)
+    index = {d["name"]: d["index"] for d in interpreter.get_tensor_details()}
+    tails = Tails(len(feeds))
+    for inputs in feeds:
+        run(**inputs)
+        for name in needed:
+            tails.add(name, interpreter.get_tensor(index[name]))
+    broken = sorted(name for name, pair in tails.ranges().items() if not np.isfinite(pair).all())
+    if broken:
+        raise TargetError(f"values are not finite in calibration, so have no range: {', '.join(broken[:5])}")
+    ends = {name: np.array(pair, np.float32) for name, pair in tails.ranges().items()}
+    return {
+        name: {"min": ends[name][0].reshape(found["min"].shape), "max": ends[name][1].reshape(found["max"].shape)}
+        for name, found in needed.items()
+    }
 
 
 @contextlib.contextmanager
