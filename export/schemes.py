@@ -195,8 +195,8 @@ PLANS: dict[Scheme, SchemePlan] = {
         hidden=0.5,
         calibrated=True,
         flicker=0.1,
-        flicker_moving=0.15,  # these two should be 0.1 as well, and are missed: docs/parity.md says by how much
-        flicker_at_rest=0.5,
+        flicker_moving=0.1,
+        flicker_at_rest=0.25,  # should be 0.1 as well, and is missed: docs/parity.md says by how much
     ),
     "palette6": _experimental(
         "palette6",

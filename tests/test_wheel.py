@@ -30,6 +30,8 @@ REQUIRED = (
     "qlot/runtime/sessions/onnx.py",
     "qlot/runtime/tracker.py",
     "qlot/training/jitter/protocol.json",
+    "qlot/training/recipes/final-moved.toml",
+    "qlot/training/recipes/nano-last.toml",
     "qlot/training/recipes/nano-tracking.toml",
     "qlot/training/recipes/nano.toml",
     "qlot/training/recipes/study.toml",
