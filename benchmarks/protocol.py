@@ -30,6 +30,9 @@ class Protocol:
     cpu_time: bool = False  # the thread's processor time in place of elapsed time: for hosts shared with others
 
 
+QUICK = Protocol(warm_up=2, rounds=3, calls=5)  # to see a benchmark run, not to quote
+
+
 def measure(variants: Mapping[str, Callable[[], object]], protocol: Protocol) -> dict[str, Rounds]:
     """Return each variant's block times in ms, one per round."""
     for call in variants.values():

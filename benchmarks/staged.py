@@ -12,14 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from qlot.benchmarks.protocol import Protocol, host, summary
+from qlot.benchmarks.protocol import QUICK, Protocol, host, summary
 from qlot.runtime.errors import QlotError
 from qlot.runtime.partial import written_whole
 
 if TYPE_CHECKING:
     from qlot.benchmarks.comparison import Comparison
-
-QUICK = Protocol(warm_up=2, rounds=3, calls=5)
 
 
 def main(

@@ -19,7 +19,7 @@ import numpy as np
 
 from qlot.benchmarks.peers.bare import bare_stages, tflite_graph
 from qlot.benchmarks.peers.environment import REQUIREMENTS, prepare
-from qlot.benchmarks.protocol import Protocol, Rounds, host, measure, summary
+from qlot.benchmarks.protocol import QUICK, Protocol, Rounds, host, measure, summary
 from qlot.runtime.bundle import Bundle
 from qlot.runtime.errors import QlotError
 from qlot.runtime.partial import written_whole
@@ -30,7 +30,6 @@ from qlot.runtime.state import cold_start
 MODEL, INPUT, SIZE = "face_landmark/face_landmark.tflite", "input_1", 192
 PEER = "FaceMesh landmark network"
 EXTRACTOR, GRAPHS, FRAME = "extractor, bare", "extractor + 1 step, bare", "extractor + 1 step, Python runtime"
-QUICK = Protocol(warm_up=2, rounds=3, calls=5)
 
 
 @dataclass(frozen=True, eq=False)
