@@ -1,6 +1,6 @@
 """Core ML: converted by coremltools, one `.mlpackage` per stage, run before it counts as converted.
 
-Away from a Mac it runs in the project's interpreter of MIL (`qlot.export.mil`): that shows what was converted and
+Away from a Mac it runs in the project's interpreter of MIL (`qlot.mil`): that shows what was converted and
 quantised, not what Apple hardware makes of it.
 """
 
@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 
 from qlot.export.errors import TargetError
-from qlot.export.mil._coremltools import quiet
 from qlot.export.schemes import SchemePlan
 from qlot.export.stages import Stage
 from qlot.export.targets import Feeds, Graph, Packed, pack_apart
@@ -30,6 +29,7 @@ from qlot.export.targets.coreml_options import DEFAULTS, CoreMLOptions
 from qlot.export.targets.coreml_program import check_products, count_macs, histogram, operations, products
 from qlot.export.targets.coreml_quantise import HalfSelector, load, quantise
 from qlot.export.targets.coreml_storage import store
+from qlot.mil._coremltools import quiet
 from qlot.runtime.errors import SessionError
 from qlot.runtime.manifest import Lowering, StageName, StageSpec, TensorSpec
 from qlot.runtime.pixels import to_bytes

@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from qlot.export.mil._coremltools import quiet
 from qlot.export.schemes import Arithmetic
 from qlot.export.targets.coreml_program import Product
+from qlot.mil._coremltools import quiet
 
 with quiet():
     from coremltools.optimize import coreml as cto

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from qlot.export.errors import TargetError
-from qlot.export.mil._coremltools import quiet
-from qlot.export.mil.package import read_spec
 from qlot.export.stages import Stage
 from qlot.export.targets import Graph, Packed, coreml
 from qlot.export.targets.coreml import CoreMLConverter
+from qlot.mil._coremltools import quiet
+from qlot.mil.package import read_spec
 from qlot.runtime.manifest import StageName
 
 with quiet():

@@ -11,11 +11,11 @@ from typing import Any
 from torch import nn
 
 from qlot.export.errors import TargetError
-from qlot.export.mil._coremltools import types
-from qlot.export.mil.constants import is_constant
-from qlot.export.mil.ports import torch_dtype
 from qlot.export.schemes import SchemePlan
 from qlot.export.stages import Stage
+from qlot.mil._coremltools import types
+from qlot.mil.constants import is_constant
+from qlot.mil.ports import torch_dtype
 from qlot.model.layers import HeadedLinear
 
 # What has weights of its own, and which input they are; of a matmul only where they are a module's.

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from qlot.export.mil import from_model
-from qlot.export.mil._coremltools import quiet
-from qlot.export.mil.calibration import Ranges, quantise_activations, record_ranges
-from qlot.export.mil.constants import is_constant
-from qlot.export.mil.package import load_program
 from qlot.export.schemes import SchemePlan
 from qlot.export.targets import Feeds
 from qlot.export.targets.coreml_compress import compress
 from qlot.export.targets.coreml_program import Product, operations, products
+from qlot.mil import from_model
+from qlot.mil._coremltools import quiet
+from qlot.mil.calibration import Ranges, quantise_activations, record_ranges
+from qlot.mil.constants import is_constant
+from qlot.mil.package import load_program
 
 with quiet():
     from coremltools.optimize import coreml as cto

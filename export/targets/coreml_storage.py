@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from qlot.export.mil._coremltools import quiet
 from qlot.export.schemes import SchemePlan
+from qlot.mil._coremltools import quiet
 
 with quiet():
     from coremltools.converters.mil.mil import Builder

@@ -30,12 +30,12 @@ from tests.export.test_schemes import HIDDEN_LINEARS, SLOTS
 
 pytest.importorskip("coremltools", reason="needs the extra coreml")
 
-from qlot.export.mil import from_model
-from qlot.export.mil.calibration import record_ranges
-from qlot.export.mil.package import load_program, read_spec
-from qlot.export.mil.ports import port_of
 from qlot.export.targets import coreml, coreml_quantise
 from qlot.export.targets.coreml_program import check_products, operations, products
+from qlot.mil import from_model
+from qlot.mil.calibration import record_ranges
+from qlot.mil.package import load_program, read_spec
+from qlot.mil.ports import port_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter's own, by the dozen
 

@@ -22,11 +22,11 @@ from tests.export import small
 
 pytest.importorskip("coremltools", reason="needs the extra coreml")
 
-from qlot.export.mil import load as load_program
-from qlot.export.mil.package import read_spec
 from qlot.export.targets import coreml
 from qlot.export.targets import coreml_multifunction as multifunction
 from qlot.export.targets.coreml_options import CoreMLOptions
+from qlot.mil import load as load_program
+from qlot.mil.package import read_spec
 from tests.export.test_targets_coreml import MODEL, STAGES, WEIGHTS, feeds, traced
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter's own, by the dozen

@@ -51,7 +51,7 @@ def graph(options: CoreMLOptions) -> Graph:
 
 
 def description(converted: Graph) -> Any:
-    from qlot.export.mil._coremltools import Model_pb2
+    from qlot.mil._coremltools import Model_pb2
 
     spec = Model_pb2.Model()
     spec.ParseFromString(converted.files["Data/com.apple.CoreML/model.mlmodel"])

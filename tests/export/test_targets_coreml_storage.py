@@ -16,13 +16,13 @@ from tests.export import small
 
 pytest.importorskip("coremltools", reason="needs the extra coreml")
 
-from qlot.export.mil import from_model
 from qlot.export.targets import coreml
 from qlot.export.targets.coreml_compress import compress
 from qlot.export.targets.coreml_options import CoreMLOptions
 from qlot.export.targets.coreml_program import check_products, operations, products
 from qlot.export.targets.coreml_quantise import load
 from qlot.export.targets.coreml_storage import LEAST_VALUES, store
+from qlot.mil import from_model
 from tests.export.test_targets_coreml import lowered, relative, traced
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter's own, by the dozen

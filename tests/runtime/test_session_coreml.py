@@ -35,7 +35,7 @@ def of_image() -> StageSpec:
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twice the input, as a saved package."""
-    from tests.export.mil import build
+    from tests.mil import build
 
     model = build.model(lambda x: build.mb.mul(x=x, y=np.float32(2), name="y"), {"x": X})
     return build.save(model, tmp_path_factory.mktemp("session") / "refiner.mlpackage")
@@ -135,7 +135,7 @@ class FakeCoreML:
         return self
 
     def get_spec(self) -> Any:
-        from qlot.export.mil._coremltools import Model_pb2  # the real messages
+        from qlot.mil._coremltools import Model_pb2  # the real messages
 
         description = Model_pb2.Model().description
         top = description

@@ -80,7 +80,7 @@ class _Interpreter:
 
     def __init__(self, package: Path, threads: int, function: str | None) -> None:
         # By name, because the runtime must install and run without the exporter and PyTorch.
-        mil, self._torch = import_module("qlot.export.mil"), import_module("torch")
+        mil, self._torch = import_module("qlot.mil"), import_module("torch")
         self._program, self._threads = mil.load(package, function), threads
         self.name: str = mil.ENGINE
         self._images = self._program.images

@@ -1,0 +1,81 @@
+"""Operations that need the frame itself: states, branches and loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from qlot.mil.steps import Call, Frame, Observe, Step, run_steps
+
+if TYPE_CHECKING:
+    from qlot.mil.compiler import Compiler
+
+Bound = tuple[Call, set[int]]  # the call, and the places it reads
+
+
+def _read_state(compiler: Compiler, op: Any) -> Bound:
+    cell = compiler.place(op.inputs["input"])
+    return lambda frame, observe: (frame[cell].value,), set()
+
+
+def _update_state(compiler: Compiler, op: Any) -> Bound:
+    cell, value = compiler.place(op.inputs["state"]), op.inputs["value"]
+    read = compiler.read(value)
+
+    def call(frame: Frame, observe: Observe | None) -> tuple[Tensor, ...]:
+        frame[cell].value = read(frame)
+        return (frame[cell].value,)
+
+    return call, compiler.places([value])
+
+
+def _cond(compiler: Compiler, op: Any) -> Bound:
+    branches = [compiler.compile(list(b.operations)) for b in op.blocks]  # true, false
+    outputs = [[compiler.read(v) for v in b.outputs] for b in op.blocks]
+    predicate = compiler.read(op.inputs["pred"])
+
+    def call(frame: Frame, observe: Observe | None) -> tuple[Tensor, ...]:
+        which = 0 if bool(predicate(frame)) else 1
+        run_steps(branches[which], frame, observe)
+        return tuple(read(frame) for read in outputs[which])
+
+    return call, compiler.places([op.inputs["pred"]]) | _nested_reads(compiler, op, branches)
+
+
+def _while_loop(compiler: Compiler, op: Any) -> Bound:
+    test, body = op.blocks
+    places = [[compiler.place(v) for v in b.inputs] for b in (test, body)]
+    start = [compiler.read(v) for v in op.inputs["loop_vars"]]
+    steps = [compiler.compile(list(b.operations)) for b in (test, body)]
+    goes_on = compiler.read(test.outputs[0])
+    after = [compiler.read(v) for v in body.outputs]
+
+    def call(frame: Frame, observe: Observe | None) -> tuple[Tensor, ...]:
+        values = tuple(read(frame) for read in start)
+        while True:
+            for block in places:
+                for place, value in zip(block, values, strict=True):
+                    frame[place] = value
+            run_steps(steps[0], frame, observe)
+            if not bool(goes_on(frame)):
+                return values
+            run_steps(steps[1], frame, observe)
+            values = tuple(read(frame) for read in after)
+
+    return call, compiler.places(op.inputs["loop_vars"]) | _nested_reads(compiler, op, steps)
+
+
+def _nested_reads(compiler: Compiler, op: Any, blocks: Sequence[Sequence[Step]]) -> set[int]:
+    """Places that nested blocks read: what comes from outside must live until the whole operation is done."""
+    inside = {place for steps in blocks for step in steps for place in step.reads}
+    return inside.union(*(compiler.places(b.outputs) for b in op.blocks))
+
+
+CONTROL: dict[str, Callable[[Compiler, Any], Bound]] = {
+    "read_state": _read_state,
+    "coreml_update_state": _update_state,
+    "cond": _cond,
+    "while_loop": _while_loop,
+}
