@@ -45,7 +45,7 @@ test-slow: install
 test-targets: export OMP_NUM_THREADS = 1
 test-targets: install-targets
 	$(TARGETS_VENV)/bin/python -m pytest -n 2 --dist loadfile -m 'slow or not slow' tests/mil \
-		$(wildcard tests/export/test_targets_tflite*.py tests/export/test_targets_coreml*.py tests/runtime/test_session_*.py)
+		tests/export/targets/tflite tests/export/targets/coreml $(wildcard tests/runtime/network/test_session_*.py)
 
 # The engines' ARM kernels under qemu; skipped, with the reason, where that is missing.
 test-arm: export OMP_NUM_THREADS = 1

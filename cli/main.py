@@ -32,9 +32,9 @@ class Room:
 
 EXPORT = Room("qlot.export.cli", "torch", "export", "export")
 TRAIN = Room("qlot.training.cli", "lightning_fabric", "train", "train")
-EVAL = Room("qlot.training.evaluation_cli", "torch", "export", "eval")
-JITTER = Room("qlot.training.jitter.cli", "moderngl", "train", "jitter")
-ROOMS = (Room("qlot.runtime.cli"), Room("qlot.cli.verify"), EXPORT, TRAIN, EVAL, JITTER)
+EVAL = Room("qlot.training.evaluation.cli", "torch", "export", "eval")
+JITTER = Room("qlot.benchmarks.jitter.cli", "moderngl", "train", "jitter")
+ROOMS = (Room("qlot.runtime.cli.commands"), Room("qlot.cli.verify"), EXPORT, TRAIN, EVAL, JITTER)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -43,7 +43,7 @@ def verify(
 
     Exits with 0 if every landmark stays within the tolerance of the bundle's scheme at every step, and with 1 if not.
     """
-    from qlot.runtime import verify_cli
+    from qlot.runtime.cli.commands import verify as verify_cli
 
     console = Console()
     if report and not torch:
@@ -53,8 +53,8 @@ def verify(
         return
     if importlib.util.find_spec("torch") is None:
         raise QlotError("qlot verify --torch needs the export extra: pip install 'qlot-mobile[export]'")
-    verification = importlib.import_module("qlot.export.verification")
-    from qlot.runtime.bundle import Bundle
+    verification = importlib.import_module("qlot.export.parity.verify")
+    from qlot.runtime.bundle.folder import Bundle
 
     opened = Bundle.open(bundle)
     with console.status("running PyTorch over 120 frames"):

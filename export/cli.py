@@ -14,11 +14,11 @@ from rich.table import Table
 from qlot.export.errors import ExportError
 
 if TYPE_CHECKING:
-    from qlot.export.matrix import Outcome
-    from qlot.export.packing import Packing
+    from qlot.export.all_targets import Outcome
+    from qlot.export.bundle.packing import Packing
     from qlot.export.pipeline import ExportRequest, ExportResult
-    from qlot.export.targets.coreml_options import MinIOS
-    from qlot.runtime.manifest import Lowering, Target
+    from qlot.export.targets.coreml.options import MinIOS
+    from qlot.runtime.bundle.manifest import Lowering, Target
 
 
 class TargetName(StrEnum):
@@ -233,7 +233,7 @@ def export(
     """
     from qlot.export.pipeline import ExportRequest
     from qlot.export.pipeline import export as run
-    from qlot.export.targets.coreml_options import DEFAULTS, CoreMLOptions
+    from qlot.export.targets.coreml.options import DEFAULTS, CoreMLOptions
 
     several = target is TargetName.ALL
     coreml = CoreMLOptions(_MIN_IOS[min_ios], "image" if image_input else "tensor")
@@ -257,7 +257,7 @@ def export(
     ]
     console = Console()
     if sensitivity:
-        from qlot.export.sensitivity_cli import run as measure
+        from qlot.export.sensitivity.cli import run as measure
 
         measure(requests, console)
         return
@@ -273,7 +273,7 @@ def export(
 
 def _export_each(console: Console, requests: Sequence[ExportRequest]) -> None:
     """Export for every target, then say what was written and what was not; the latter, if any, is an error."""
-    from qlot.export.matrix import check_common, export_each
+    from qlot.export.all_targets import check_common, export_each
 
     def finished(outcome: Outcome) -> None:
         if outcome.result:
@@ -307,7 +307,7 @@ def _packing(single_file: bool, multifunction: bool, ort: bool) -> Packing | Non
 
 
 def _report(console: Console, result: ExportResult) -> None:
-    from qlot.export.parity_table import print_levels
+    from qlot.export.parity.console import print_levels
 
     manifest, report = result.bundle.manifest, result.report
     if manifest.scheme.requested != manifest.scheme.name:

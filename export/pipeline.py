@@ -10,34 +10,34 @@ from pathlib import Path
 
 import torch
 
-from qlot.export import writer
-from qlot.export.builtin_confidence import builtin_confidence, known_confidence
-from qlot.export.calibration import Feeds, calibration_spec, record
-from qlot.export.clips import Clip, calibration_clip, parity_clip
-from qlot.export.contract import tracker_spec
+from qlot.export.bundle import writer
+from qlot.export.bundle.packing import Packing, load_converter, packed_plan
+from qlot.export.bundle.spec import tracker_spec
+from qlot.export.calibration.clips import Clip, calibration_clip, parity_clip
+from qlot.export.calibration.record import Feeds, calibration_spec, record
+from qlot.export.confidence.known import builtin_confidence, known_confidence
 from qlot.export.errors import ExportError
-from qlot.export.host_latency import measure_latency
-from qlot.export.packing import Packing, load_converter, packed_plan
-from qlot.export.parity import (
+from qlot.export.graphs.schemes import SchemePlan, plan_for
+from qlot.export.graphs.stages import Stage, make_stages
+from qlot.export.parity.free_run import (
     GOLDEN_LENGTH,
     PARITY_LENGTH,
     first_frames,
     parity_spec,
 )
-from qlot.export.parity_levels import Levels, measure_levels, record_levels
-from qlot.export.report_page import Findings, check_place, write_page
-from qlot.export.schemes import SchemePlan, plan_for
-from qlot.export.stages import Stage, make_stages
-from qlot.export.targets import Converter, Packed
-from qlot.export.targets.coreml_options import DEFAULTS, CoreMLOptions, check_options, with_image_input
+from qlot.export.parity.levels import Levels, measure_levels, record_levels
+from qlot.export.report.latency import measure_latency
+from qlot.export.report.page import Findings, check_place, write_page
+from qlot.export.targets.base import Converter, Packed
+from qlot.export.targets.coreml.options import DEFAULTS, CoreMLOptions, check_options, with_image_input
 from qlot.model.checkpoint import CheckpointError, checkpoint_metadata, file_sha256, load_checkpoint
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout, LayoutError, load_layout
 from qlot.model.qlot import QLOT
 from qlot.model.stages import TorchStages, write_mask
 from qlot.model.weights import DEFAULT, shipped_weights, weights_path
-from qlot.runtime.bundle import Bundle
-from qlot.runtime.manifest import (
+from qlot.runtime.bundle.folder import Bundle
+from qlot.runtime.bundle.manifest import (
     SCHEMA_VERSION,
     CalibrationSpec,
     ConfidenceSpec,
@@ -48,7 +48,7 @@ from qlot.runtime.manifest import (
     Target,
     TrackerSpec,
 )
-from qlot.runtime.replay import replay
+from qlot.runtime.network.replay import replay
 
 Progress = Callable[[str], None]
 

@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.export.ranges import PERCENTILE, Tails
+from qlot.export.graphs.ranges import PERCENTILE, Tails
 from qlot.mil._coremltools import quiet
 from qlot.mil.errors import MilError
 from qlot.mil.program import Program

@@ -1,8 +1,8 @@
 """Float32 PyTorch behind the interface that the graphs of a bundle have: numpy in pixels of the network input.
 
 What every bundle is held against, and what evaluates weights before there is a bundle. The recurrence itself (gate,
-addition, clamps) is the host's: `TorchStages` satisfies `qlot.runtime.recurrence.Stages` by its form, so that this room
-needs nothing of the runtime's.
+addition, clamps) is the host's: `TorchStages` satisfies `qlot.runtime.network.recurrence.Stages` by its form, so that
+this room needs nothing of the runtime's.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Folder of the recipe's rendered faces (`python -m qlot.training.synthetic.cache --help`).",
+            help="Folder of the recipe's rendered faces (`python -m qlot.training.data.synthetic.cache --help`).",
             show_default="--data",
         ),
     ] = None,
@@ -55,11 +55,11 @@ def train(
 
     import torch
 
-    from qlot.training.loop import Run
-    from qlot.training.material import open_material
-    from qlot.training.progress import bar
-    from qlot.training.recipe import load_recipe
-    from qlot.training.validate import Validation
+    from qlot.training.data.material import open_material
+    from qlot.training.fit.loop import Run
+    from qlot.training.fit.progress import bar
+    from qlot.training.fit.recipe import load_recipe
+    from qlot.training.fit.validate import Validation
 
     if threads is not None:
         torch.set_num_threads(threads)

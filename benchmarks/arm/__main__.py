@@ -16,7 +16,7 @@ from qlot.benchmarks.arm.environment import Environment, default_cache, prepare,
 from qlot.benchmarks.arm.processors import PROCESSORS
 from qlot.benchmarks.arm.recording import record
 from qlot.benchmarks.arm.replay import ArmReport, emulate, judge
-from qlot.runtime.bundle import Bundle
+from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.errors import ParityError, QlotError
 
 COLUMNS = ("median px", "p99 px", "max px", "result px", "ln sigma", "here p99", "here max")

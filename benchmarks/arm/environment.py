@@ -22,7 +22,7 @@ import qlot.runtime
 from qlot.benchmarks.arm.errors import ArmError, ArmUnavailable
 from qlot.benchmarks.arm.processors import PROCESSORS, Processor
 from qlot.benchmarks.peers.environment import last_line
-from qlot.runtime.manifest import Target
+from qlot.runtime.bundle.manifest import Target
 
 EMULATORS = ("qemu-aarch64-static", "qemu-aarch64")
 SYSTEM = ("python3", "libstdc++6")  # Debian packages; what they depend on comes along

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.runtime.bundle import Bundle
+from qlot.runtime.bundle.folder import Bundle
+from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.errors import ParityError, QlotError
-from qlot.runtime.golden import GoldenSequence
-from qlot.runtime.replay import check_unrolled, run_frames
-from qlot.runtime.stages import BundleStages
-from qlot.runtime.state import State
+from qlot.runtime.network.replay import check_unrolled, run_frames
+from qlot.runtime.network.stages import BundleStages
+from qlot.runtime.network.state import State
 
 OFF, ERROR = 3, 2  # exit codes: the unrolled refiner strays from the single steps; any other error of ours
 # Bits of the auxiliary vector's entries AT_HWCAP and AT_HWCAP2 (Linux, arch/arm64/include/uapi/asm/hwcap.h).

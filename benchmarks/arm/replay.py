@@ -11,9 +11,9 @@ from qlot.benchmarks.arm.errors import ArmError
 from qlot.benchmarks.arm.processors import Processor
 from qlot.benchmarks.arm.recording import OFF, Recording
 from qlot.benchmarks.peers.environment import last_line
-from qlot.runtime.bundle import Bundle
+from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.errors import ParityError
-from qlot.runtime.replay import ReplayReport, compare
+from qlot.runtime.network.replay import ReplayReport, compare
 
 RECORDING = "qlot.benchmarks.arm.recording"
 

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from qlot.benchmarks.peers.environment import PeerError
-from qlot.runtime.bundle import Bundle
+from qlot.runtime.bundle.folder import Bundle
 
 Tensors = Mapping[str, NDArray[Any]]
 Call = Callable[[Tensors], Tensors]
@@ -30,7 +30,7 @@ def onnx_graph(data: bytes) -> Call:
     """Open a graph in ONNX Runtime, with the runtime's options."""
     import onnxruntime
 
-    from qlot.runtime.sessions.onnx import engine_options
+    from qlot.runtime.network.sessions.onnx import engine_options
 
     session = onnxruntime.InferenceSession(data, engine_options(1), providers=["CPUExecutionProvider"])
     inputs, outputs = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]

@@ -20,12 +20,12 @@ import numpy as np
 from qlot.benchmarks.peers.bare import bare_stages, tflite_graph
 from qlot.benchmarks.peers.environment import REQUIREMENTS, prepare
 from qlot.benchmarks.protocol import QUICK, Protocol, Rounds, host, measure, summary
-from qlot.runtime.bundle import Bundle
+from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.errors import QlotError
+from qlot.runtime.network.recurrence import Gate, steps
+from qlot.runtime.network.stages import BundleStages
+from qlot.runtime.network.state import cold_start
 from qlot.runtime.partial import written_whole
-from qlot.runtime.recurrence import Gate, steps
-from qlot.runtime.stages import BundleStages
-from qlot.runtime.state import cold_start
 
 MODEL, INPUT, SIZE = "face_landmark/face_landmark.tflite", "input_1", 192
 PEER = "FaceMesh landmark network"

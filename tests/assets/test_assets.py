@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 
 from qlot.assets import CALIBRATION_FRAMES, PARITY_FRAMES, sample_clip
-from qlot.runtime.video import VideoReader
+from qlot.runtime.media.video import VideoReader
 
 
 def test_the_clip_is_what_its_readme_says() -> None:

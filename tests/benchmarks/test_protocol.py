@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qlot.benchmarks.comparison import COUNTS, NAIVE, Comparison
 from qlot.benchmarks.protocol import Protocol, fit_line, measure
+from qlot.benchmarks.studies.comparison import COUNTS, NAIVE, Comparison
 
 
 def test_every_round_visits_every_variant_in_turn() -> None:

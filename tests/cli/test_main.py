@@ -42,7 +42,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_importing_a_body_would_be_seen() -> None:
     """The negative control of the test above."""
-    code = f"import sys, qlot.runtime.tracking_cli\nprint([m for m in {HEAVY} if m in sys.modules])"
+    code = f"import sys, qlot.runtime.cli.track\nprint([m for m in {HEAVY} if m in sys.modules])"
     assert {"cv2", "av", "matplotlib"} <= set(eval(python(code).stdout))
 
 

@@ -14,21 +14,21 @@ from typing import cast
 import numpy as np
 import torch
 
-from qlot.export import writer
-from qlot.export.calibration import Feeds, RecordingStages
-from qlot.export.contract import tracker_spec
-from qlot.export.parity import first_frames
-from qlot.export.schemes import PLANS
-from qlot.export.stages import Stage, make_stages
-from qlot.export.targets import Graph, Packed
-from qlot.export.targets.onnx import convert
+from qlot.export.bundle import writer
+from qlot.export.bundle.spec import tracker_spec
+from qlot.export.calibration.record import Feeds, RecordingStages
+from qlot.export.graphs.schemes import PLANS
+from qlot.export.graphs.stages import Stage, make_stages
+from qlot.export.parity.free_run import first_frames
+from qlot.export.targets.base import Graph, Packed
+from qlot.export.targets.onnx.convert import convert
 from qlot.model.config import QLOTConfig, StageConfig
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout, load_layout
 from qlot.model.qlot import QLOT, Lowering
 from qlot.model.stages import TorchStages, write_mask
-from qlot.runtime.golden import GoldenSequence
-from qlot.runtime.manifest import (
+from qlot.runtime.bundle.golden import GoldenSequence
+from qlot.runtime.bundle.manifest import (
     SCHEMA_VERSION,
     ConfidenceSpec,
     Manifest,
@@ -38,9 +38,9 @@ from qlot.runtime.manifest import (
     Target,
     ToleranceSpec,
 )
-from qlot.runtime.recurrence import Gate, steps
-from qlot.runtime.replay import run_frames
-from qlot.runtime.state import cold_start
+from qlot.runtime.network.recurrence import Gate, steps
+from qlot.runtime.network.replay import run_frames
+from qlot.runtime.network.state import cold_start
 
 SMALL = QLOTConfig(
     preset="small", image_size=96, stem=(8, 16),

@@ -12,13 +12,13 @@ import pytest
 
 from qlot.assets import sample_clip
 from qlot.export.errors import ExportError, SchemeError
+from qlot.export.graphs.schemes import PLANS
 from qlot.export.pipeline import ExportRequest, export
-from qlot.export.schemes import PLANS
 from qlot.runtime import Bundle, QlotError
 from qlot.runtime.errors import ParityError, VideoError
-from qlot.runtime.replay import replay
-from qlot.runtime.video import VideoReader
-from qlot.runtime.video_writer import VideoWriter
+from qlot.runtime.media.video import VideoReader
+from qlot.runtime.media.video_writer import VideoWriter
+from qlot.runtime.network.replay import replay
 
 
 def test_the_written_bundle_opens_and_says_what_it_is(bundle_fp32: Path) -> None:

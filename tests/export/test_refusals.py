@@ -15,8 +15,8 @@ import pytest
 from qlot.assets import sample_clip
 from qlot.cli.main import run_export
 from qlot.model.weights import weights_path
-from qlot.runtime.video import VideoReader
-from qlot.runtime.video_writer import VideoWriter
+from qlot.runtime.media.video import VideoReader
+from qlot.runtime.media.video_writer import VideoWriter
 
 
 def one_frame() -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from qlot.export.stages import Stage
+from qlot.export.graphs.stages import Stage
 from tests.export import small
 from tests.mil import build
 from tests.mil.build import Program, load

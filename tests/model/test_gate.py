@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qlot.model.gate import Gate, gate_factor
-from qlot.runtime import recurrence
+from qlot.runtime.network import recurrence
 
 deltas = st.tuples(*[st.floats(-3, 3, width=32)] * 2)
 radii = st.floats(2**-12, 4, width=32)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from qlot.model import layout as module
 from qlot.model.layout import MIRROR_TOLERANCE, Layout, LayoutError, available_layouts, load_layout, mirror_by_geometry
-from qlot.runtime.manifest import LayoutSpec
+from qlot.runtime.bundle.manifest import LayoutSpec
 
 SIZES = {"wflw98": 98, "ibug68": 68, "synth70": 70, "mediapipe478": 478, "eyes": 36}
 PAIR = [[-0.5, 0.0, 0.1], [0.5, 0.0, 0.1]]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qlot.model.layout import load_layout
 from qlot.model.state import State, clamp_output, cold_start, from_pixels, to_pixels
-from qlot.runtime import state as host
+from qlot.runtime.network import state as host
 
 values = st.floats(-500, 500, width=32)
 

@@ -13,12 +13,12 @@ import onnx
 import onnx.parser
 from onnx import numpy_helper
 
-from qlot.runtime.bundle import Bundle
-from qlot.runtime.golden import GoldenSequence, write_golden
-from qlot.runtime.manifest import SCHEMA_VERSION
-from qlot.runtime.recurrence import Gate
-from qlot.runtime.replay import run_frames
-from qlot.runtime.stages import BundleStages
+from qlot.runtime.bundle.folder import Bundle
+from qlot.runtime.bundle.golden import GoldenSequence, write_golden
+from qlot.runtime.bundle.manifest import SCHEMA_VERSION
+from qlot.runtime.network.recurrence import Gate
+from qlot.runtime.network.replay import run_frames
+from qlot.runtime.network.stages import BundleStages
 
 S, N, C, X = 32, 5, 8, 6  # input side, landmarks, hidden and context channels
 FRAMES, COLD, UNROLLED = 3, 4, 2

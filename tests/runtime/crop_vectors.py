@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.runtime.crop import CropPolicy, crop_of, fit_crop
-from qlot.runtime.manifest import CropSpec, TrackingSpec
-from qlot.runtime.orientation import Orientation
-from qlot.runtime.result import CropBox
-from qlot.runtime.search import start_search
+from qlot.runtime.bundle.manifest import CropSpec, TrackingSpec
+from qlot.runtime.tracking.crop import CropPolicy, crop_of, fit_crop
+from qlot.runtime.tracking.orientation import Orientation
+from qlot.runtime.tracking.result import CropBox
+from qlot.runtime.tracking.search import start_search
 
 SPEC = CropSpec(center=(0.0, -0.34), side=2.4)
 BOXES = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from qlot.runtime.manifest import LayoutSpec
-from qlot.runtime.result import CropBox, Status, TrackResult
+from qlot.runtime.bundle.manifest import LayoutSpec
+from qlot.runtime.tracking.result import CropBox, Status, TrackResult
 
 LAYOUT = LayoutSpec(
     name="four",

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from qlot.runtime.bundle import Bundle
+from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.errors import QlotError
 from tests.runtime.bundles import rehash
 

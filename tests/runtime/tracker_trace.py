@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.runtime.result import FloatArray, TrackResult
-from qlot.runtime.state import State
-from qlot.runtime.tracker import Tracker
+from qlot.runtime.network.state import State
+from qlot.runtime.tracking.result import FloatArray, TrackResult
+from qlot.runtime.tracking.tracker import Tracker
 from tests.runtime.disc import DiscStages, disc_spec, scene
 
 ROTATION, MIRRORED = 90, True

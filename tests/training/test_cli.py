@@ -11,7 +11,7 @@ import pytest
 
 from qlot.cli.main import run
 from qlot.model.checkpoint import load_checkpoint
-from qlot.training.journal import read_journal
+from qlot.training.fit.journal import read_journal
 from tests.training.tiny import SIZES, write_faces
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from qlot.model.layout import load_layout
-from qlot.training.clip import Array, Clip, DataError, Image
-from qlot.training.loop import Run
-from qlot.training.recipe import Recipe
+from qlot.training.data.clip import Array, Clip, DataError, Image
+from qlot.training.fit.loop import Run
+from qlot.training.fit.recipe import Recipe
 
 SIZES: dict[str, Any] = {
     "image_size": 64, "stem": [8, 8],

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from qlot.training.clip import Clip, DataError, Source
+from qlot.training.data.clip import Clip, DataError, Source
 
 Kind = Literal["faces-video", "wflw", "300w", "wflw-v"]
 Split = Literal["val", "train"]
@@ -75,7 +75,7 @@ def open_data(kind: Kind, folder: Path, split: Split = "val") -> EvaluationData:
 
 
 def _faces_video(folder: Path, split: Split) -> EvaluationData:
-    from qlot.training.sources.stills import LABEL_OFFSET, LabelledFaces
+    from qlot.training.data.sources.stills import LABEL_OFFSET, LabelledFaces
 
     tar, _ = _there(folder / "faces" / f"faces_{split}.tar"), _there(folder / "faces" / f"faces_{split}.npz")
     stills = (
@@ -104,28 +104,28 @@ def _videos(folder: Path, split: Split) -> tuple[Video, ...]:
 
 
 def _load_video(path: Path, start: int, stop: int | None) -> Clip:
-    from qlot.training.sources.video import LabelledVideo
+    from qlot.training.data.sources.video import LabelledVideo
 
     video = LabelledVideo(path, start, stop)
     return video.frames_of(range(len(video)))
 
 
 def _wflw(folder: Path, split: Split) -> EvaluationData:
-    from qlot.training.sources.wflw import Wflw
+    from qlot.training.data.sources.wflw import Wflw
 
     source = Wflw(folder, "test" if split == "val" else "train")
     return EvaluationData((Stills(source.name, "wflw98", source),))
 
 
 def _300w(folder: Path, split: Split) -> EvaluationData:
-    from qlot.training.sources.w300 import CHALLENGING, COMMON, TRAIN, W300
+    from qlot.training.data.sources.w300 import CHALLENGING, COMMON, TRAIN, W300
 
     source = W300(folder, (*COMMON, *CHALLENGING) if split == "val" else TRAIN)
     return EvaluationData((Stills(source.name, "ibug68", source),))
 
 
 def _wflw_v(folder: Path, split: Split) -> EvaluationData:
-    from qlot.training.sources.wflw_v import WflwV
+    from qlot.training.data.sources.wflw_v import WflwV
 
     if split == "train":
         raise DataError("wflw-v is for evaluation alone: leave out --split train.")

@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from qlot.runtime.result import CropBox, Status
-from qlot.runtime.video import ImageFolder, VideoReader
-from qlot.training.clip import Clip, Image
+from qlot.runtime.media.video import ImageFolder, VideoReader
+from qlot.runtime.tracking.result import CropBox, Status
+from qlot.training.data.clip import Clip, Image
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.results import FalseAcquisitions, Reacquisition
 from qlot.training.evaluation.stills import label_box

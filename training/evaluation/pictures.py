@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
-from qlot.runtime.crop import sample_crop
-from qlot.runtime.drawing import CHI2_95, SHIFT, Color, draw, ellipse_95, relative_sigma, sigma_color
-from qlot.runtime.manifest import LayoutSpec
-from qlot.runtime.result import CropBox, Status, TrackResult
-from qlot.training.clip import Array, Image
+from qlot.runtime.bundle.manifest import LayoutSpec
+from qlot.runtime.media.drawing import CHI2_95, SHIFT, Color, draw, ellipse_95, relative_sigma, sigma_color
+from qlot.runtime.tracking.crop import sample_crop
+from qlot.runtime.tracking.result import CropBox, Status, TrackResult
+from qlot.training.data.clip import Array, Image
 
 TILE = 480  # pixels
 MARGIN = 1.15  # of the label's crop: landmarks that went astray stay visible

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from qlot.runtime.partial import partial_path
-from qlot.training.clip import Array, Clip, DataError
+from qlot.training.data.clip import Array, Clip, DataError
+from qlot.training.data.sources.stills import LABEL_OFFSET
 from qlot.training.evaluation.datasets import MOVED, EvaluationData, Kind, Split, Stills, Video, open_data
 from qlot.training.evaluation.faceless import KINDS, false_acquisitions, reacquisition, user_frames
 from qlot.training.evaluation.pictures import Tile, tile, write_error_cdf, write_nad, write_sheet
@@ -23,7 +24,6 @@ from qlot.training.evaluation.scores import WORST, main_errors, score_stills
 from qlot.training.evaluation.stills import label_box, measure_stills
 from qlot.training.evaluation.subject import Network, Subject, open_subject
 from qlot.training.evaluation.video import Track, frame_errors, score_clip, total, track_clip
-from qlot.training.sources.stills import LABEL_OFFSET
 
 Progress = Callable[[str], None]
 Part = Literal["stills", "video", "faceless"]
@@ -122,7 +122,7 @@ class _Work:
         stills = [self._stills(s) for s in material.stills] if "stills" in parts else []
         self.remarks += [
             f"{s.name}: the labels less ({LABEL_OFFSET[0]:g}, {LABEL_OFFSET[1]:g}) px, by which all of them lie off "
-            "(python -m qlot.training.label_offset)"
+            "(python -m qlot.training.tools.label_offset)"
             for s in stills
             if s.name.endswith(MOVED)
         ]

@@ -20,8 +20,8 @@ from qlot.metrics import (
     nmf,
     second_difference,
 )
-from qlot.runtime.manifest import LayoutSpec
-from qlot.training.clip import Array
+from qlot.runtime.bundle.manifest import LayoutSpec
+from qlot.training.data.clip import Array
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.results import (
     Accuracy,

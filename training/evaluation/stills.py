@@ -9,12 +9,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.runtime.crop import crop_of, fit_crop, sample_crop, to_frame
-from qlot.runtime.manifest import CropSpec
-from qlot.runtime.recurrence import Gate, steps
-from qlot.runtime.result import CropBox
-from qlot.runtime.state import cold_start, covariance_matrices
-from qlot.training.clip import Array, Clip, DataError, Source
+from qlot.runtime.bundle.manifest import CropSpec
+from qlot.runtime.network.recurrence import Gate, steps
+from qlot.runtime.network.state import cold_start, covariance_matrices
+from qlot.runtime.tracking.crop import crop_of, fit_crop, sample_crop, to_frame
+from qlot.runtime.tracking.result import CropBox
+from qlot.training.data.clip import Array, Clip, DataError, Source
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.subject import Network
 

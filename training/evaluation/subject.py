@@ -16,12 +16,12 @@ from qlot.model.checkpoint import CheckpointError, checkpoint_metadata, file_sha
 from qlot.model.layout import LayoutError, load_layout
 from qlot.model.stages import ENGINE, TorchStages
 from qlot.model.weights import DEFAULT, shipped_weights, weights_path
-from qlot.runtime.bundle import MANIFEST, Bundle
-from qlot.runtime.defaults import default_spec
-from qlot.runtime.manifest import ConfidenceSpec, LayoutSpec, TrackerSpec
-from qlot.runtime.recurrence import Stages
-from qlot.runtime.stages import BundleStages
-from qlot.training.clip import DataError
+from qlot.runtime.bundle.defaults import default_spec
+from qlot.runtime.bundle.folder import MANIFEST, Bundle
+from qlot.runtime.bundle.manifest import ConfidenceSpec, LayoutSpec, TrackerSpec
+from qlot.runtime.network.recurrence import Stages
+from qlot.runtime.network.stages import BundleStages
+from qlot.training.data.clip import DataError
 from qlot.training.evaluation.results import SubjectInfo
 
 # Every crop that can be a face counts as one: confidence is 0.5 whatever the network says.

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.metrics import failures, nme
+from qlot.runtime.bundle.manifest import IterationSpec, LayoutSpec
 from qlot.runtime.errors import FrameError
-from qlot.runtime.manifest import IterationSpec, LayoutSpec
-from qlot.runtime.recurrence import Features, Stages
-from qlot.runtime.result import CropBox, FloatArray, TrackResult
-from qlot.runtime.state import State
-from qlot.runtime.tracker import Tracker
-from qlot.training.clip import Array, Clip, DataError
+from qlot.runtime.network.recurrence import Features, Stages
+from qlot.runtime.network.state import State
+from qlot.runtime.tracking.result import CropBox, FloatArray, TrackResult
+from qlot.runtime.tracking.tracker import Tracker
+from qlot.training.data.clip import Array, Clip, DataError
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.results import ClipResult, Normaliser, VideoTotals
 from qlot.training.evaluation.scores import covered, group_errors, normalisers, stability

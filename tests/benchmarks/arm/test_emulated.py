@@ -19,11 +19,11 @@ from qlot.benchmarks.arm.environment import prepare
 from qlot.benchmarks.arm.errors import ArmError, ArmUnavailable
 from qlot.benchmarks.arm.processors import PROCESSORS
 from qlot.benchmarks.arm.replay import emulate
-from qlot.export.schemes import plan_for
+from qlot.export.graphs.schemes import plan_for
 from qlot.export.targets import load_target
-from qlot.runtime.bundle import Bundle
-from qlot.runtime.golden import write_golden
-from qlot.runtime.manifest import Lowering, Scheme, Target
+from qlot.runtime.bundle.folder import Bundle
+from qlot.runtime.bundle.golden import write_golden
+from qlot.runtime.bundle.manifest import Lowering, Scheme, Target
 from tests.export import small
 from tests.runtime.bundles import rehash
 

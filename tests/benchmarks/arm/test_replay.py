@@ -14,9 +14,9 @@ from qlot.benchmarks.arm.errors import ArmError
 from qlot.benchmarks.arm.recording import ERROR, OFF, Recording, record
 from qlot.benchmarks.arm.recording import main as record_main
 from qlot.benchmarks.arm.replay import judge
-from qlot.runtime.bundle import Bundle
+from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.errors import ParityError
-from qlot.runtime.replay import replay
+from qlot.runtime.network.replay import replay
 from tests.runtime.bundles import edit_manifest, rehash, write_bundle
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from qlot.model.layout import load_layout
-from qlot.training.clip import Array, Clip, Image
+from qlot.training.data.clip import Array, Clip, Image
 from qlot.training.evaluation.subject import Network
 from tests.runtime.disc import POINTS, DiscStages, disc_spec, scene, truth
 

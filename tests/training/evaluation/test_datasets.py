@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qlot.training.clip import DataError
+from qlot.training.data.clip import DataError
+from qlot.training.data.sources.stills import LABEL_OFFSET
 from qlot.training.evaluation.datasets import open_data
-from qlot.training.sources.stills import LABEL_OFFSET
 from tests.training.evaluation.made import write_data
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from qlot.training.clip import Clip, Image
+from qlot.training.data.clip import Clip, Image
 from qlot.training.evaluation.faceless import HOLD, KINDS, false_acquisitions, reacquisition, user_frames
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.subject import Network

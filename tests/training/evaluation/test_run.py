@@ -11,10 +11,10 @@ import typer
 from typer.testing import CliRunner, Result
 
 from qlot.model.checkpoint import save_checkpoint
-from qlot.training.clip import DataError
+from qlot.training.data.clip import DataError
+from qlot.training.evaluation.cli import commands
 from qlot.training.evaluation.results import Evaluation
 from qlot.training.evaluation.run import EvaluationRequest, evaluate
-from qlot.training.evaluation_cli import commands
 from tests.export.small import network
 from tests.runtime import bundles
 from tests.training.evaluation.made import write_data

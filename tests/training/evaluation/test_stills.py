@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from qlot.runtime.result import CropBox
-from qlot.training.clip import Clip, DataError
+from qlot.runtime.tracking.result import CropBox
+from qlot.training.data.clip import Clip, DataError
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.scores import WORST, score_stills
 from qlot.training.evaluation.stills import Faces, disturbed, label_box, measure_stills

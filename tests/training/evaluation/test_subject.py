@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qlot.model.checkpoint import file_sha256, save_checkpoint
-from qlot.training.clip import DataError
+from qlot.training.data.clip import DataError
 from qlot.training.evaluation.subject import ANY_FACE, open_subject, stated_confidence
 from tests.export.small import SMALL, network
 from tests.runtime import bundles

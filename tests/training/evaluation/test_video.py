@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from qlot.runtime.recurrence import Gate, steps
-from qlot.runtime.state import State, cold_start
-from qlot.training.clip import Clip, DataError
+from qlot.runtime.network.recurrence import Gate, steps
+from qlot.runtime.network.state import State, cold_start
+from qlot.training.data.clip import Clip, DataError
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.results import ClipResult
 from qlot.training.evaluation.scores import stability

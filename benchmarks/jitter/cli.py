@@ -1,0 +1,72 @@
+"""The command `qlot jitter`."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from qlot.runtime.partial import written_whole
+
+RESULTS, PLOT = "results.json", "jitter.png"
+
+
+class PeerName(StrEnum):
+    """Trackers to compare with."""
+
+    FACEMESH = "facemesh"
+
+
+def jitter(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            help="Holds ict/ict_model.npz and layouts/mediapipe478.json: the faces are rendered from them.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.", show_default=False)],
+    peer: Annotated[
+        PeerName | None,
+        typer.Option(help="Also run MediaPipe FaceMesh, in a virtual environment that is made for it (1 GB)."),
+    ] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where rendered clips are kept.", show_default="OUT/clips"),
+    ] = None,
+    environment: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="FaceMesh's virtual environment.", show_default="in the user's cache"),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads of the inference engine.")] = 1,
+) -> None:
+    """Measure how much a bundle's landmarks flicker at rest and how far they trail a motion.
+
+    Faces are rendered, so the motion is known exactly; sensor noise and JPEG are added. The raw bundle, its gate at
+    several radii and filters behind it are compared on the same frames, and with --peer FaceMesh too.
+    """
+    from qlot.benchmarks.jitter.benchmark import Request, benchmark
+    from qlot.benchmarks.jitter.report import plot, table
+
+    console = Console()
+    out.mkdir(parents=True, exist_ok=True)
+    request = Request(bundle, data, clips or out / "clips", out / "facemesh", peer is not None, environment, threads)
+    with console.status("starting") as status:
+        done = benchmark(request, status.update)
+    with written_whole(out / RESULTS) as temporary:
+        temporary.write_text(json.dumps(done.record(), indent=1) + "\n", encoding="utf-8")
+    plot(done.results, out / PLOT, done.title)
+    console.print(table(done.results, done.protocol))
+    console.print(done.title, markup=False, highlight=False)
+    console.print(f"written: {out / RESULTS}, {out / PLOT}", markup=False, highlight=False)
+
+
+def commands(app: typer.Typer) -> None:
+    """Register `jitter`."""
+    app.command(epilog="Example: `qlot jitter bundle/ --data shared/data --out jitter/ --peer facemesh`")(jitter)

@@ -1,0 +1,101 @@
+"""The methods: a QLOT bundle raw and gated, filters on its raw output, and FaceMesh with and without a filter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from qlot.benchmarks.jitter.clips import JitterClip
+from qlot.benchmarks.jitter.points import PointSet
+from qlot.benchmarks.jitter.protocol import Protocol
+from qlot.runtime.bundle.manifest import IterationSpec, TrackerSpec
+from qlot.runtime.network.recurrence import Gate, Stages
+from qlot.runtime.tracking.crop import crop_of, fit_crop
+from qlot.runtime.tracking.filters import LandmarkFilter, Rule
+from qlot.runtime.tracking.result import CropBox
+from qlot.runtime.tracking.tracker import Tracker
+from qlot.training.data.clip import Array
+
+QLOT: Final = "QLOT"
+FACEMESH: Final = "FaceMesh"
+NO_GATE = Gate()
+
+
+@dataclass(frozen=True)
+class Method:
+    """What produces landmarks: a tracker, a gate inside it, a filter behind it."""
+
+    label: str
+    family: str  # settings of one kind, drawn as one line
+    tracker: Literal["QLOT", "FaceMesh"]
+    gate: Gate = NO_GATE
+    rule: Rule | None = None
+    weighted: bool = False  # the filter is told the predicted covariances
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """A tracker's answers on a clip; NaN where it lost the face."""
+
+    positions: Array  # (T, C, 2) pixels of the frame
+    covariances: Array | None = None  # (T, C, 2, 2) pixels squared
+
+
+def methods(protocol: Protocol, peer: bool) -> Iterator[Method]:
+    """List what is compared; `peer` says whether FaceMesh is."""
+    settings = protocol.methods
+    yield Method("QLOT", "QLOT", QLOT)
+    for s in settings.gates:
+        yield Method(f"QLOT, gate {s.radius:g} px", "QLOT, gate", QLOT, s.gate())
+    trackers: tuple[Literal["QLOT", "FaceMesh"], ...] = (QLOT, FACEMESH) if peer else (QLOT,)
+    if peer:
+        yield Method(FACEMESH, FACEMESH, FACEMESH)
+    for tracker in trackers:
+        for e in settings.one_euro:
+            label = f"{tracker} + One-Euro {e.min_cutoff:g} Hz, beta {e.beta:g}"
+            yield Method(label, f"{tracker} + One-Euro, beta {e.beta:g}", tracker, rule=e.rule())
+    for weighted in (False, True):
+        family = "QLOT + Kalman" + (" on covariances" if weighted else "")
+        for k in settings.kalman:
+            yield Method(f"{family} {k.acceleration:g} px²/s³", family, QLOT, rule=k.rule(), weighted=weighted)
+
+
+def track(spec: TrackerSpec, stages: Stages, clip: JitterClip, points: PointSet, gate: Gate = NO_GATE) -> Track:
+    """Run the runtime's tracker over a clip, one step a frame, from the first frame's exact crop as disturbed.
+
+    Its confidence is told to find everything and lose nothing: a benchmark of steadiness must not depend on a search.
+    """
+    first = fit_crop(np.array(spec.layout.points), clip.landmarks[points.truth][0])
+    rule = crop_of(first, spec.preprocessing.crop)
+    x, y, scale = clip.start
+    start = CropBox(rule.center_x + x * rule.side, rule.center_y + y * rule.side, rule.side * float(np.exp(scale)))
+    sure = spec.confidence.model_copy(update={"found": 0.0, "lost": 0.0})
+    tracker = Tracker(
+        spec.model_copy(update={"confidence": sure}),
+        stages,
+        gate=gate,
+        iterations=IterationSpec(cold=spec.iterations.cold, tracking=1),
+        detector=lambda _: start,
+    )
+    count = len(points.layout)
+    positions, covariances = np.full((len(clip.times), count, 2), np.nan), np.zeros((len(clip.times), count, 2, 2))
+    for i, (frame, time) in enumerate(zip(clip.frames, clip.times, strict=True)):
+        result = tracker.update(frame, float(time))
+        if result.landmarks is not None and result.covariances is not None:
+            positions[i], covariances[i] = result.landmarks[points.layout], result.covariances[points.layout]
+    return Track(positions, covariances)
+
+
+def smooth(raw: Track, times: Array, rule: Rule, weighted: bool = False) -> Track:
+    """Run a filter over a track, anew after every loss; `weighted` tells it the predicted covariances."""
+    smoother, positions = LandmarkFilter(rule), np.full_like(raw.positions, np.nan)
+    for i, (landmarks, time) in enumerate(zip(raw.positions, times, strict=True)):
+        if np.isfinite(landmarks).all():
+            noise = raw.covariances[i] if weighted and raw.covariances is not None else None
+            positions[i] = smoother.update(landmarks, float(time), noise)
+        else:
+            smoother.reset()
+    return Track(positions)

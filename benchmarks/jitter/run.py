@@ -1,0 +1,115 @@
+"""All methods over all clips: every method sees the same frames, and is measured on the same points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qlot.benchmarks.jitter.clips import JitterClip
+from qlot.benchmarks.jitter.measures import measure
+from qlot.benchmarks.jitter.methods import FACEMESH, Method, Track, smooth, track
+from qlot.benchmarks.jitter.points import PointSet
+from qlot.runtime.bundle.manifest import TrackerSpec
+from qlot.runtime.network.recurrence import Gate, Stages
+from qlot.training.data.clip import Array
+
+Follow = Callable[[JitterClip, Method], Track]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A measure of one method: one value per face."""
+
+    faces: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the faces; NaN if the method lost one."""
+        return float(np.mean(self.faces))
+
+
+@dataclass(frozen=True)
+class Result:
+    """A method and its measures by key."""
+
+    method: Method
+    scores: dict[str, Score]
+
+    def mean(self, key: str) -> float:
+        """Mean of a measure over the faces; NaN if it could not be taken."""
+        return self.scores[key].mean if key in self.scores else math.nan
+
+
+class Followers:
+    """Runs each tracker once per clip and gate, however many filters follow it.
+
+    Args:
+        spec: constants of the bundle.
+        stages: its network.
+        points: what is compared.
+        peer: FaceMesh's landmarks (T, 468 or more, 2) on a clip; None if it is not compared.
+    """
+
+    def __init__(
+        self,
+        spec: TrackerSpec,
+        stages: Stages,
+        points: PointSet,
+        peer: Callable[[JitterClip], Array] | None = None,
+    ) -> None:
+        self._spec, self._stages, self._points, self._peer = spec, stages, points, peer
+        self._clip: JitterClip | None = None
+        self._raw: dict[tuple[str, Gate], Track] = {}
+
+    def __call__(self, clip: JitterClip, method: Method) -> Track:
+        """Return a method's track on a clip."""
+        if clip is not self._clip:
+            self._clip, self._raw = clip, {}
+        key = method.tracker, method.gate
+        if key not in self._raw:
+            self._raw[key] = self._follow(clip, method)
+        raw = self._raw[key]
+        return raw if method.rule is None else smooth(raw, clip.times, method.rule, method.weighted)
+
+    def _follow(self, clip: JitterClip, method: Method) -> Track:
+        if method.tracker != FACEMESH:
+            return track(self._spec, self._stages, clip, self._points, method.gate)
+        if self._peer is None:
+            raise ValueError("FaceMesh is among the methods but was not given")
+        return Track(self._peer(clip)[:, self._points.mesh])
+
+
+def run(
+    clips: Sequence[JitterClip], compared: Iterable[Method], follow: Follow, points: PointSet, progress: Progress
+) -> list[Result]:
+    """Measure every method on every clip.
+
+    Args:
+        clips: every face with every motion.
+        compared: the methods.
+        follow: what gives a method's landmarks of the compared points on a clip.
+        points: the compared points.
+        progress: told which clip is being run.
+    """
+    listed = list(compared)
+    values: dict[str, dict[str, dict[int, list[float]]]] = {method.label: {} for method in listed}
+    faces = list(dict.fromkeys(clip.face for clip in clips))
+    for i, clip in enumerate(clips):
+        progress(f"running clip {i + 1} of {len(clips)}: {clip.name}")
+        for method in listed:
+            found = follow(clip, method).positions
+            for key, value in measure(clip, found, points).items():
+                values[method.label].setdefault(key, {}).setdefault(clip.face, []).append(value)
+    return [Result(method, _scores(values[method.label], faces)) for method in listed]
+
+
+def _scores(values: dict[str, dict[int, list[float]]], faces: Sequence[int]) -> dict[str, Score]:
+    """Average what a face has several of (lost frames, one share per clip); a face without a value is NaN."""
+    return {
+        key: Score(tuple(float(np.mean(by_face[face])) if face in by_face else math.nan for face in faces))
+        for key, by_face in values.items()
+    }

@@ -1,0 +1,1 @@
+"""Studies of the export: staged bundles beside the single graph."""

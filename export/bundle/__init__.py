@@ -1,0 +1,1 @@
+"""What is written: the manifest's parts, packings, and the writer."""

@@ -1,0 +1,1 @@
+"""The frames that a scheme is calibrated on, and what reaches each stage on them."""

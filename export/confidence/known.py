@@ -1,0 +1,71 @@
+"""The confidence of a checkpoint and layout: as its metadata states it, or fitted on the sample clip.
+
+Shipped weights bring constants for the shipped layouts, fitted on many people. A user's checkpoint or layout has none;
+the sample clip shows one man only, which the manifest says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+
+from qlot.export.bundle.spec import tracker_spec
+from qlot.export.calibration.clips import calibration_clip
+from qlot.export.confidence.fit import collect, fit_confidence
+from qlot.export.confidence.scenes import Scene
+from qlot.export.errors import ExportError
+from qlot.model.checkpoint import checkpoint_metadata
+from qlot.model.config import QLOTConfig
+from qlot.model.layout import Layout, load_layout
+from qlot.model.stages import TorchStages
+from qlot.model.weights import DEFAULT, load_default, weights_path
+from qlot.runtime.bundle.manifest import ConfidenceSpec
+from qlot.runtime.tracking.result import Status
+from qlot.runtime.tracking.tracker import Tracker
+
+KEY = "confidence"  # of a checkpoint's metadata: JSON, layout name -> ConfidenceSpec
+EVERY = 2  # one scene from every second calibration frame
+
+
+def known_confidence(metadata: Mapping[str, str], layout: Layout) -> ConfidenceSpec | None:
+    """Read the constants that a checkpoint states for a layout.
+
+    Raises:
+        ExportError: the metadata is unusable.
+    """
+    try:
+        spec = json.loads(metadata.get(KEY, "{}")).get(layout.name)
+        return None if spec is None else ConfidenceSpec.model_validate(spec)
+    except (ValueError, AttributeError) as e:
+        raise ExportError(f"the checkpoint's metadata has an unusable {KEY!r}: {e}") from e
+
+
+def builtin_confidence(stages: TorchStages, config: QLOTConfig, layout: Layout) -> ConfidenceSpec:
+    """Fit the constants on the calibration part of the sample clip.
+
+    Raises:
+        ExportError: the network cannot tell the face of the clip from its surroundings.
+    """
+    placeholder = ConfidenceSpec(bias=0.0, w_spread=-1.0, found=0.5, lost=0.1, calibration="none yet")
+    spec = tracker_spec(config, layout, placeholder)
+    try:
+        return fit_confidence(collect(stages, spec, _scenes()), "sample clip, one man")
+    except ValueError as e:
+        raise ExportError(f"the confidence cannot be fitted on the sample clip: {e}") from e
+
+
+@cache
+def _scenes() -> tuple[Scene, ...]:
+    """Frames of the sample clip with the face's crop, where the shipped weights track it."""
+    model, layout = load_default(), load_layout("wflw98")
+    confidence = known_confidence(checkpoint_metadata(weights_path(DEFAULT)), layout)
+    if confidence is None:
+        raise ExportError(f"the shipped weights {DEFAULT} state no confidence for {layout.name}")
+    tracker = Tracker(tracker_spec(model.config, layout, confidence), TorchStages(model, layout))
+    scenes = []
+    for frame in calibration_clip().frames:
+        result = tracker.update(frame.rgb, frame.timestamp)
+        if result.status is Status.TRACKING and result.crop is not None and frame.index % EVERY == 0:
+            scenes.append(Scene(frame.rgb, result.crop, result.crop))
+    return tuple(scenes)

@@ -1,0 +1,75 @@
+"""Verify an exported bundle against PyTorch again, over more frames than its golden sequence holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from qlot.export.calibration.clips import parity_clip
+from qlot.export.errors import ExportError
+from qlot.export.graphs.schemes import PLANS
+from qlot.export.graphs.stages import make_stages
+from qlot.export.parity.console import print_levels
+from qlot.export.parity.levels import Levels, measure_levels, record_levels
+from qlot.export.pipeline import load_model, resolve_checkpoint
+from qlot.export.report.latency import measure_latency
+from qlot.export.report.page import Findings, check_place, write_page
+from qlot.model.checkpoint import file_sha256
+from qlot.model.fuse import fuse
+from qlot.model.layout import Layout
+from qlot.model.stages import TorchStages, write_mask
+from qlot.runtime.bundle.folder import Bundle
+from qlot.runtime.bundle.manifest import LayoutSpec
+
+
+def verify_against_torch(
+    bundle: Bundle, checkpoint: str | None = None, console: Console | None = None, page: Path | None = None
+) -> Levels:
+    """Hold a bundle against its checkpoint in float32 PyTorch over the parity frames of the sample clip.
+
+    Args:
+        bundle: an open bundle.
+        checkpoint: file or name of shipped weights; None looks among the shipped weights.
+        console: where the table goes; None for nowhere.
+        page: where the report goes as HTML; None for nowhere.
+
+    Raises:
+        ExportError: the checkpoint is not the one the bundle was exported from, or cannot be found; or the page cannot
+            be written.
+    """
+    if page is not None:
+        check_place(page, bundle.path)
+    manifest = bundle.manifest
+    name = checkpoint or manifest.model.checkpoint.removesuffix(".safetensors")
+    path = resolve_checkpoint(name)
+    if file_sha256(path) != manifest.model.checkpoint_sha256:
+        raise ExportError(
+            f"{path.name} is not the checkpoint that {bundle.path} was exported from (other hash): pass it with "
+            "--checkpoint."
+        )
+    model, layout = load_model(path), _layout(manifest.layout)
+    expected = record_levels(TorchStages(model, layout), manifest, parity_clip())
+    points = torch.tensor(layout.points, dtype=torch.float32)
+    fused = fuse(model, points, mask=write_mask(layout), lowering=manifest.lowering)
+    levels = measure_levels(bundle, expected, make_stages(fused), PLANS[manifest.scheme.name])
+    if console is not None:
+        print_levels(console, levels)
+    if page is not None:
+        write_page(page, Findings(bundle.path.name, manifest, levels, measure_latency(bundle, expected.run)))
+    return levels
+
+
+def _layout(spec: LayoutSpec) -> Layout:
+    return Layout(
+        name=spec.name,
+        points=np.array(spec.points),
+        names=spec.names,
+        groups=spec.groups,
+        mirror=spec.mirror,
+        edges=spec.edges,
+        outer_eyes=spec.outer_eyes,
+        write_mask=spec.write_mask,
+    )

@@ -1,0 +1,1 @@
+"""The parity report: one page of HTML."""

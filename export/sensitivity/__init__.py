@@ -1,0 +1,1 @@
+"""What each group of modules costs when it alone is quantised."""

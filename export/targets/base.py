@@ -1,0 +1,70 @@
+"""What every target offers, and the form of what it converts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlot.export.graphs.schemes import SchemePlan
+from qlot.export.graphs.stages import Stage
+from qlot.runtime.bundle.manifest import DelegationSpec, Lowering, StageName
+
+Feeds = Sequence[Mapping[str, NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One converted stage: a file, or a folder of files.
+
+    Attributes:
+        data: the file's bytes; none for a folder.
+        suffix: of the name of the file or folder.
+        macs: multiply-accumulates of one call.
+        ops: operator histogram.
+        files: a folder's files by path inside it; none for a file.
+        delegation: how the engine splits it, where the engine tells.
+        function: its name inside `data` or `files`, where several stages share them.
+    """
+
+    data: bytes
+    suffix: str
+    macs: int
+    ops: dict[str, int]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    delegation: DelegationSpec | None = None
+    function: str | None = None
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Graphs as they are written.
+
+    Attributes:
+        graphs: by stage. Those with a function share one file.
+        extra: further files of the bundle, by path.
+    """
+
+    graphs: Mapping[StageName, Graph]
+    extra: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Converter(Protocol):
+    """What a target's module offers. Opening a session is the runtime's part."""
+
+    DEFAULT_LOWERING: Lowering
+    TOOLS: tuple[str, ...]  # distributions whose versions go into the manifest
+
+    def convert(self, stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
+        """Convert a stage under a scheme; `calibration` are recorded inputs of this stage where the plan needs them."""
+
+    def pack(self, stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
+        """Turn the converted graphs of all stages into what is written."""
+
+
+def pack_apart(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
+    """Leave each graph a file, or a folder, of its own."""
+    return Packed(graphs)

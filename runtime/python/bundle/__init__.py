@@ -1,0 +1,1 @@
+"""A bundle: the manifest, the files it lists, the golden sequence."""

@@ -1,0 +1,407 @@
+"""The manifest: everything an app needs to know about a bundle, as data.
+
+One schema for every runtime: `runtime/contract/manifest.schema.json` is generated from these classes
+(`python -m qlot.runtime.bundle.manifest` prints it) and a test keeps the two equal.
+
+Compatibility. `schema_version` is MAJOR.MINOR. A runtime reads its own major version only. Within it, a newer minor
+may add optional fields, which an older runtime ignores; an unknown field in a manifest of the runtime's own minor
+version or an older one is an error, because it can only be a mistake. See `runtime/contract/README.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from qlot.runtime.errors import ManifestError, SchemaVersionError
+
+SCHEMA_VERSION = "1.1"
+
+StageName = Literal["extractor", "refiner", "refiner_unrolled"]
+Lowering = Literal["dense", "windowed"]
+Scheme = Literal["fp32", "fp16", "w8", "w8a8", "palette6", "palette4", "w4"]
+Target = Literal["onnx", "tflite", "coreml"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+SearchSide = Annotated[float, Field(ge=0.05, le=4)]
+Point3 = tuple[Finite, Finite, Finite]
+Index = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TensorSpec(_Part):
+    """One named input or output of a graph."""
+
+    name: str
+    shape: tuple[Annotated[int, Field(gt=0)], ...]
+    dtype: Literal["float32", "int32", "uint8"]
+    meaning: str
+    unit: str
+
+
+class DelegationSpec(_Part):
+    """How an engine split a graph between a delegate and its own kernels, as it reported where the bundle was made."""
+
+    delegate: str
+    partitions: Annotated[int, Field(ge=0)]  # connected parts that the delegate runs
+    outside: dict[str, Annotated[int, Field(gt=0)]]  # operators left to the engine's own kernels, by name
+
+
+class StageSpec(_Part):
+    """One graph: its file (for target coreml the folder of its files), its interface, and what it costs."""
+
+    file: str
+    function: str | None = None  # of a file that several stages share: TFLite signature, Core ML function; since 1.1
+    iterations: Annotated[int, Field(ge=0)]  # refinement steps inside: 0 for the extractor
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    macs: Annotated[int, Field(ge=0)]  # multiply-accumulates of one call
+    ops: dict[str, int]  # operator histogram of the stored graph
+    delegation: DelegationSpec | None = None  # since 1.1
+
+    def holds(self, path: str) -> bool:
+        """Whether a listed file is this graph, or part of it where the graph is a folder."""
+        return path == self.file or path.startswith(f"{self.file}/")
+
+
+class FileSpec(_Part):
+    """Size and hash of one file of the bundle; every file but the manifest is listed."""
+
+    path: str
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Sha256
+
+
+class ModelSpec(_Part):
+    """Which network this is and where its weights come from."""
+
+    preset: str
+    parameters: int
+    checkpoint: str  # file name or the name of shipped weights
+    checkpoint_sha256: Sha256
+    licence: str
+
+
+class CropSpec(_Part):
+    """The crop rule (`runtime/contract/README.md`): constants of the square in canonical units, and the resampling."""
+
+    center: tuple[Finite, Finite]  # canonical x, y (y up)
+    side: Positive  # canonical units
+    resampling: Literal["antialiased-tent"] = "antialiased-tent"
+    border: Literal["zero"] = "zero"
+    pixel_center: Literal["integer"] = "integer"
+
+
+class PreprocessingSpec(_Part):
+    """What the image input expects. Mean and standard deviation are inside the graph."""
+
+    size: Annotated[int, Field(gt=0)]  # side of the square network input, pixels
+    color: Literal["RGB"] = "RGB"
+    range: tuple[Finite, Finite] = (0.0, 1.0)
+    layout: Literal["NCHW"] = "NCHW"
+    crop: CropSpec
+
+
+class StateSpec(_Part):
+    """The recurrent state a caller carries between frames, and its rules in words for those who port them."""
+
+    landmarks: tuple[int, int, int]  # 1, N, 7: x, y, log sigma x, log sigma y, artanh rho, dx, dy in crop pixels
+    hidden: tuple[int, int, int]  # 1, N, C
+    init: str
+    reset: str
+    crop_change: str
+    clamp_position: Positive  # |x|, |y| in half image sides, applied to a frame's final output
+    clamp_log_sigma: tuple[Finite, Finite]  # normalised, likewise
+
+
+class IterationSpec(_Part):
+    """How many refinement steps a frame gets."""
+
+    cold: Annotated[int, Field(ge=1)]
+    tracking: Annotated[int, Field(ge=1)]
+
+
+class GateSpec(_Part):
+    """Default of the uncertainty gate. A radius of 0 switches it off."""
+
+    radius: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # pixels of the network input
+    cutoff: Annotated[float, Field(ge=0, lt=1)]
+
+
+class ConfidenceSpec(_Part):
+    """Probability that the crop shows the tracked face.
+
+    confidence = sigmoid(bias + w_spread * ln(spread)), where spread is the geometric mean over landmarks of
+    sqrt(sigma_x sigma_y) over the fitted scale (pixels per canonical unit).
+    """
+
+    bias: Finite
+    w_spread: Finite
+    found: Annotated[float, Field(gt=0, lt=1)]  # a candidate at or above is a face
+    lost: Annotated[float, Field(gt=0, lt=1)]  # a tracked face below is on its way to being lost
+    calibration: str  # the data it was fitted on, and how well it separates
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> ConfidenceSpec:
+        if self.lost > self.found:
+            raise ValueError(f"lost = {self.lost} lies above found = {self.found}: every face would be lost at once")
+        return self
+
+
+class TrackingSpec(_Part):
+    """Constants of the tracker, alike in every runtime. Times in seconds, lengths as a share of the crop's side."""
+
+    hold_shift: Positive = 0.03  # the crop rests while its target is nearer than this
+    hold_scale: Positive = 0.06  # ... and its ln side differs by less
+    settle: Positive = 0.2  # a moving crop comes to rest within this share of the two bands
+    crop_time_constant: Positive = 0.1
+    jump_shift: Positive = 0.25  # beyond it the crop follows at once
+    lost_after: Positive = 0.2  # below the lost threshold for this long
+    lost_for: Positive = 1.0  # how long after a loss the status reads lost, and the last crop is tried first
+    max_gap: Positive = 0.5  # a longer pause between frames, or a step back in time, starts anew
+    candidates_per_frame: Annotated[int, Field(ge=1)] = 1
+    search_around: Annotated[tuple[SearchSide, ...], Field(min_length=1)] = (1.0, 1.3, 1.7)  # sides, of the last crop's
+    search_revisit: Annotated[int, Field(ge=1)] = 3  # scanned candidates between two around the last crop
+    search_sides: Annotated[tuple[SearchSide, ...], Field(min_length=1)] = (0.9, 0.55, 0.33)  # of min(W, H): the scan
+    search_stride: Annotated[float, Field(ge=0.1, le=1)] = 0.6  # greatest distance of candidates, of their side
+    follow_ups: Annotated[int, Field(ge=0)] = 2  # promising candidates in a row that are refined at once
+    min_side: Positive = 24.0  # pixels of the frame; a smaller crop is no face
+
+
+class LayoutSpec(_Part):
+    """The landmarks: where they lie on the canonical face, what they are called, how they are drawn."""
+
+    name: str
+    points: tuple[Point3, ...]  # x right, y up, z to the viewer
+    names: tuple[str, ...]
+    groups: dict[str, tuple[Index, ...]]
+    mirror: tuple[Index, ...]
+    edges: tuple[tuple[Index, Index], ...]
+    outer_eyes: tuple[Index, Index] | None
+    write_mask: tuple[Index, ...] = ()  # landmarks kept from writing into the mixer, baked into the graph
+
+    @model_validator(mode="after")
+    def _indices_fit(self) -> LayoutSpec:
+        n = len(self.points)
+        if n == 0:
+            raise ValueError("a layout has at least one point")
+        if len(self.names) != n or len(self.mirror) != n:
+            raise ValueError(f"names and mirror must have {n} entries, one for each point")
+        used = [i for g in self.groups.values() for i in g] + [i for e in self.edges for i in e]
+        used += [*self.mirror, *self.write_mask, *(self.outer_eyes or ())]
+        if used and max(used) >= n:
+            raise ValueError(f"index {max(used)} is outside the {n} landmarks")
+        return self
+
+
+class CalibrationSpec(_Part):
+    """The frames a static quantisation was calibrated on."""
+
+    source: str  # "builtin", or the name of the user's clip or folder
+    frames: Annotated[int, Field(gt=0)]
+    sha256: Sha256  # of the decoded RGB frames
+    # Since 1.1: what the float tracker met on them.
+    calls: dict[StageName, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)  # recorded, of each stage
+    cold_starts: Annotated[int, Field(ge=0)] | None = None  # re-acquisitions included
+    ranges: dict[StageName, dict[str, tuple[Finite, Finite]]] = Field(default_factory=dict)  # of each stage's inputs
+
+
+class SchemeSpec(_Part):
+    """The quantisation as resolved: what was asked for and what each group of modules became."""
+
+    name: Scheme
+    requested: str  # the flag the user typed
+    rules: dict[str, str]  # module group -> storage and arithmetic
+    calibration: CalibrationSpec | None
+
+
+class ToleranceSpec(_Part):
+    """How far a free run may stray from float32 PyTorch, at any landmark and frame."""
+
+    px: Positive  # distance after the frame's last step, pixels of the network input
+    log_sigma: Positive  # difference of ln sigma: the gate and the confidence read it
+
+
+class WorstSpec(_Part):
+    """Where the largest error of a replay lies."""
+
+    frame: Index
+    step: Annotated[int, Field(ge=1)]
+    landmark: str
+
+
+class ParitySpec(_Part):
+    """A free-running replay of this bundle against float32 PyTorch, in pixels of the network input.
+
+    Over all frames, steps and landmarks; `max_result_px` over the frames' last steps alone.
+    """
+
+    reference: str
+    clip: str
+    frames: Annotated[int, Field(gt=0)]
+    median_px: Finite
+    p99_px: Finite
+    max_px: Finite
+    max_result_px: Finite
+    max_log_sigma: Finite
+    worst: WorstSpec
+    tolerance: ToleranceSpec
+
+
+class GoldenSpec(_Part):
+    """Where the golden sequence is, or why there is none."""
+
+    included: bool
+    index: str | None = None
+    frames: int = 0
+    tolerance: ToleranceSpec | None = None
+
+
+class TrackerSpec(_Part):
+    """The part of a manifest that a tracker lives by, whatever runs the network."""
+
+    preprocessing: PreprocessingSpec
+    state: StateSpec
+    iterations: IterationSpec
+    gate: GateSpec
+    confidence: ConfidenceSpec
+    tracking: TrackingSpec
+    layout: LayoutSpec
+
+
+class Manifest(TrackerSpec):
+    """`manifest.json` of a bundle."""
+
+    schema_version: Annotated[str, Field(pattern=r"^\d+\.\d+$")]
+    model: ModelSpec
+    target: Target
+    min_ios: Annotated[int, Field(ge=1)] | None = None  # target coreml: oldest iOS it runs on; since 1.1
+    lowering: Lowering
+    scheme: SchemeSpec
+    stages: dict[StageName, StageSpec]
+    golden: GoldenSpec
+    parity: ParitySpec | None
+    tools: dict[str, str]
+    files: tuple[FileSpec, ...]
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Manifest:
+        for required in ("extractor", "refiner"):
+            if required not in self.stages:
+                raise ValueError(f"stage {required!r} is missing")
+        n = len(self.layout.points)
+        if self.state.landmarks != (1, n, 7) or self.state.hidden[:2] != (1, n):
+            raise ValueError(f"state shapes do not fit the {n} landmarks of the layout")
+        listed = [f.path for f in self.files]
+        if len(set(listed)) != len(listed):
+            raise ValueError("a file is listed twice")
+        folders = self.target == "coreml"  # there a graph is a folder, and what must be listed is a file in it
+        missing = {
+            s.file
+            for s in self.stages.values()
+            if not any(s.holds(path) and (path == s.file) != folders for path in listed)
+        }
+        places = [(s.file, s.function) for s in self.stages.values()]
+        if len(set(places)) != len(places):
+            raise ValueError("stages that share a file need a function each, no two the same")
+        if self.golden.index and self.golden.index not in listed:
+            missing.add(self.golden.index)
+        if missing:
+            raise ValueError(f"not listed under files: {', '.join(sorted(missing))}")
+        if self.golden.included and (self.golden.index is None or self.golden.tolerance is None):
+            raise ValueError("golden.included needs golden.index and golden.tolerance")
+        return self
+
+
+def strict_json(text: str | bytes, name: str) -> Any:
+    """Parse UTF-8 JSON as every runtime's parser would: a repeated key and NaN are errors, not a matter of taste.
+
+    Raises:
+        ManifestError: `name` is not such JSON.
+    """
+
+    def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a key is repeated in one object")
+        return found
+
+    def no_constant(word: str) -> Any:
+        raise ValueError(f"{word} is not a JSON number")
+
+    try:
+        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        return json.loads(decoded, object_pairs_hook=no_repeats, parse_constant=no_constant)
+    except (ValueError, RecursionError) as e:
+        raise ManifestError(f"{name} is not valid JSON: {e}. Export the bundle again.") from e
+
+
+def describe(error: ValidationError) -> str:
+    """Return the first few problems of a schema error on one line: field and message."""
+
+    def one(where: tuple[int | str, ...], message: str) -> str:
+        return f"{ascii('.'.join(map(str, where)) or 'top level')[1:-1][:160]}: {message[:200]}"
+
+    return "; ".join(one(e["loc"], e["msg"]) for e in error.errors(include_input=False, include_url=False)[:8])
+
+
+def parse_manifest(text: str | bytes) -> Manifest:
+    """Parse and check a manifest. Types are exact, as in the typed languages: "1" and 1.0 are no integers.
+
+    Raises:
+        ManifestError: not JSON, or against the schema; the message lists each field.
+        SchemaVersionError: written for another major version.
+    """
+    data = strict_json(text, "manifest.json")
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if not isinstance(version, str) or not re.fullmatch(r"\d{1,6}\.\d{1,6}", version, re.ASCII):
+        raise ManifestError("manifest.json has no schema_version of the form MAJOR.MINOR: is this a QLOT bundle?")
+    major, minor = (int(v) for v in version.split("."))
+    own_major, own_minor = (int(v) for v in SCHEMA_VERSION.split("."))
+    if major != own_major:
+        what = "update qlot-mobile" if major > own_major else "export the bundle again with this version of qlot-mobile"
+        raise SchemaVersionError(f"the bundle has schema version {version}, this runtime reads {own_major}.x: {what}.")
+    try:
+        return _validated(text, data, ignore_unknown=minor > own_minor)
+    except ValidationError as e:
+        raise ManifestError(f"manifest.json does not follow schema {SCHEMA_VERSION}: {describe(e)}") from e
+
+
+def _validated(text: str | bytes, data: Any, ignore_unknown: bool) -> Manifest:
+    """Check a manifest, given as text and as parsed from it, against the schema.
+
+    Unknown fields are ignored by taking out of `data` exactly those that the schema refuses, at whatever depth, and
+    checking again: so all other fields are checked as in a manifest of the runtime's own version.
+    """
+    try:
+        return Manifest.model_validate_json(text, strict=True)
+    except ValidationError as e:
+        problems = e.errors(include_input=False, include_url=False)
+        unknown = [p["loc"] for p in problems if p["type"] == "extra_forbidden"]
+        if not (ignore_unknown and unknown):
+            raise
+    for *path, field in unknown:
+        part = data
+        for key in path:
+            part = part[key]
+        del part[field]
+    return Manifest.model_validate_json(json.dumps(data), strict=True)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema that the other runtimes are held to."""
+    schema = Manifest.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"qlot-bundle-{SCHEMA_VERSION}", **schema}
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(json.dumps(json_schema(), indent=2, sort_keys=True) + "\n")

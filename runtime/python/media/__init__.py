@@ -1,0 +1,1 @@
+"""Frames from files and cameras, and what is written about them."""

@@ -1,0 +1,1 @@
+"""A bundle's graphs in an engine, and the recurrence over them."""

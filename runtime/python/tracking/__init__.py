@@ -1,0 +1,1 @@
+"""The tracker: search, crop, confidence, filters."""

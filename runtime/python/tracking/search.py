@@ -1,0 +1,79 @@
+"""Where to look for a face without a detector: an ordered, endless list of candidate crops.
+
+After a loss the crops around the last one come first; then a scan of the frame from large to small crops, each size
+from the middle outwards, with one of those around the last in between; then all of it again. The order depends on the
+frame's size, the last crop and the constants only. A promising candidate is followed up: its own fitted crop is looked
+at before the list goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from qlot.runtime.bundle.manifest import TrackingSpec
+from qlot.runtime.tracking.result import CropBox
+
+
+@dataclass(frozen=True)
+class Search:
+    """A place in the list, and the follow-ups in front of it."""
+
+    candidates: tuple[CropBox, ...]
+    position: int = 0
+    follow_up: CropBox | None = None
+    in_a_row: int = 0  # follow-ups up to here
+
+    @property
+    def candidate(self) -> CropBox:
+        """The crop to look at next."""
+        return self.follow_up or self.candidates[self.position]
+
+    def after_failure(self, refined: CropBox | None, most: int) -> Search:
+        """Return the search after its candidate was no face.
+
+        Args:
+            refined: the candidate's fitted crop if it was promising.
+            most: follow-ups allowed in a row.
+        """
+        position = self.position if self.follow_up else (self.position + 1) % len(self.candidates)
+        if refined and self.in_a_row < most:
+            return Search(self.candidates, position, refined, self.in_a_row + 1)
+        return Search(self.candidates, position)
+
+
+def start_search(width: int, height: int, spec: TrackingSpec, last: CropBox | None = None) -> Search:
+    """Begin to search an upright frame of the given size, around the last crop time and again if there is one."""
+    scan = list(_scan(width, height, spec))
+    if last is None:
+        return Search(tuple(scan))
+    around = [CropBox(last.center_x, last.center_y, last.side * share) for share in spec.search_around]
+    candidates = list(around)
+    for i, start in enumerate(range(0, len(scan), spec.search_revisit)):
+        candidates += [*scan[start : start + spec.search_revisit], around[i % len(around)]]
+    return Search(tuple(candidates))
+
+
+def _scan(width: int, height: int, spec: TrackingSpec) -> Iterator[CropBox]:
+    for share in spec.search_sides:
+        side = share * min(width, height)
+        xs, ys = (_places(length, side, spec.search_stride) for length in (width, height))
+        # rings around the middle, each by row, then column: integers, so that every runtime sorts alike
+        rings = [
+            (max(abs(2 * column - len(xs) + 1), abs(2 * row - len(ys) + 1)), row, column)
+            for row in range(len(ys))
+            for column in range(len(xs))
+        ]
+        if min(rings)[0] > 0:  # an even number of columns or rows leaves the likeliest place out
+            yield CropBox((width - 1) / 2, (height - 1) / 2, side)
+        for _, row, column in sorted(rings):
+            yield CropBox(xs[column], ys[row], side)
+
+
+def _places(length: int, side: float, stride: float) -> list[float]:
+    """Centres along one axis: the outermost crops touch the frame's edges, the others lie evenly between them."""
+    room = max(length - side, 0.0)
+    gaps = math.ceil(room / (stride * side))
+    middle = (length - 1) / 2
+    return [middle + room * (i / gaps - 0.5) for i in range(gaps + 1)] if gaps else [middle]

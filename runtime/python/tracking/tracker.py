@@ -1,0 +1,277 @@
+"""The tracker: frames and time stamps in, landmarks out. Written rules: `runtime/contract/tracker.md`.
+
+Between frames it holds one frozen record, replaced only when a frame has been dealt with to the end: an error leaves it
+as it was.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from numbers import Real
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlot.runtime.bundle.folder import Bundle
+from qlot.runtime.bundle.manifest import IterationSpec, TrackerSpec
+from qlot.runtime.errors import FrameError
+from qlot.runtime.network.recurrence import Gate, Stages, steps
+from qlot.runtime.network.stages import BundleStages
+from qlot.runtime.network.state import State, cold_start, covariance_matrices, move_crop
+from qlot.runtime.tracking.confidence import confidence
+from qlot.runtime.tracking.crop import CropPolicy, crop_of, fit_crop, sample_crop, to_frame
+from qlot.runtime.tracking.orientation import Orientation
+from qlot.runtime.tracking.result import CropBox, Status, TrackResult
+from qlot.runtime.tracking.search import Search, start_search
+
+Frame = NDArray[np.uint8]
+Detector = Callable[[Frame], CropBox | None]
+MIN_FRAME = 8  # pixels a side
+
+
+@dataclass(frozen=True)
+class _Searching:
+    search: Search
+    last: CropBox | None  # where a face was last seen for sure
+    lost_at: float = -math.inf
+
+
+@dataclass(frozen=True)
+class _Tracking:
+    state: State  # in the crop of the next frame
+    crop: CropPolicy
+    last: CropBox  # where the face was last seen for sure
+    weak_since: float = math.inf
+
+
+@dataclass(frozen=True)
+class _Fresh:
+    """No frame yet."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    size: tuple[int, ...]  # height and width of the upright frame
+    phase: _Searching | _Tracking
+    result: TrackResult
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What the network made of one crop."""
+
+    box: CropBox
+    state: State
+    confidence: float
+    target: CropBox  # the crop these landmarks ask for
+    plausible: bool  # whether that crop can be a face in this frame
+
+
+class _Clock:
+    """Wall time and steps spent on one frame."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self.steps = 0
+        self.milliseconds = {"crop": 0.0, "extractor": 0.0, "refiner": 0.0}
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.milliseconds[stage] += 1e3 * (time.perf_counter() - start)
+
+    def total(self) -> dict[str, float]:
+        return {**self.milliseconds, "total": 1e3 * (time.perf_counter() - self._start)}
+
+
+class Tracker:
+    """Tracks one face.
+
+    Several trackers may share the `stages` of one bundle: each has a state of its own. One call at a time.
+
+    Args:
+        bundle: an open bundle, or the tracker's part of a manifest if `stages` are given.
+        stages: what runs the network; None loads the bundle's graphs.
+        rotation: clockwise degrees by which frames must be turned to be upright: 0, 90, 180 or 270.
+        mirrored: frames are mirror images (the preview of a front camera); landmarks keep the subject's own sides.
+        gate: uncertainty gate in place of the bundle's.
+        iterations: refinement steps in place of the bundle's.
+        detector: asked first in every frame without a face: upright frame (H, W, 3) -> crop in its pixels, or None.
+        threads: threads of the engine, where this tracker loads the graphs.
+
+    Raises:
+        FrameError: not a rotation.
+        ValueError: constants without stages.
+        BundleError: the graphs cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | TrackerSpec,
+        stages: Stages | None = None,
+        *,
+        rotation: int = 0,
+        mirrored: bool = False,
+        gate: Gate | None = None,
+        iterations: IterationSpec | None = None,
+        detector: Detector | None = None,
+        threads: int = 1,
+    ) -> None:
+        if isinstance(bundle, Bundle):
+            self._spec: TrackerSpec = bundle.manifest
+            self._stages = stages or BundleStages(bundle, threads)
+        elif stages is not None:
+            self._spec, self._stages = bundle, stages
+        else:
+            raise ValueError("constants alone cannot run: pass a Bundle, or the stages they belong to.")
+        self._orientation = Orientation(rotation, mirrored)
+        self._gate = gate or Gate(self._spec.gate.radius, self._spec.gate.cutoff)
+        self._iterations = iterations or self._spec.iterations
+        self._detector = detector
+        self._points = np.array(self._spec.layout.points, np.float64)
+        self._memory: _Fresh | _Seen = _Fresh()
+
+    def reset(self) -> None:
+        """Forget everything, as before the first frame."""
+        self._memory = _Fresh()
+
+    def update(self, rgb: Frame, timestamp: float) -> TrackResult:
+        """Take in a frame and say where the face is.
+
+        Args:
+            rgb: (H, W, 3) uint8 RGB of at least 8 x 8 pixels, any strides; not kept.
+            timestamp: seconds on any clock that runs with the frames.
+
+        Raises:
+            FrameError: the frame, the time stamp or the detector's crop is unusable. The tracker is as before the call,
+                after this and any other error.
+        """
+        clock = _Clock()
+        _check_frame(rgb)
+        _check_time(timestamp)
+        upright = self._orientation.upright(rgb)
+        size, memory, max_gap = upright.shape[:2], self._memory, self._spec.tracking.max_gap
+        if isinstance(memory, _Seen) and memory.size == size:
+            phase, elapsed = memory.phase, timestamp - memory.result.timestamp
+            if -max_gap <= elapsed <= 0:
+                return replace(memory.result, processed=False, iterations=0, milliseconds={})
+            if abs(elapsed) > max_gap:
+                phase = self._begin(upright, phase.last)
+        else:
+            phase, elapsed = self._begin(upright), 0.0
+        if isinstance(phase, _Tracking):
+            after, result = self._track(upright, timestamp, elapsed, phase, clock)
+        else:
+            after, result = self._search(upright, timestamp, phase, clock)
+        self._memory = _Seen(size, after, result)
+        return result
+
+    def _begin(self, rgb: Frame, last: CropBox | None = None, lost_at: float = -math.inf) -> _Searching:
+        height, width = rgb.shape[:2]
+        return _Searching(start_search(width, height, self._spec.tracking, last), last, lost_at)
+
+    def _track(
+        self, rgb: Frame, timestamp: float, elapsed: float, old: _Tracking, clock: _Clock
+    ) -> tuple[_Searching | _Tracking, TrackResult]:
+        spec = self._spec.tracking
+        look = self._look(rgb, old.crop.box, old.state, self._iterations.tracking, clock)
+        weak = look.confidence < self._spec.confidence.lost
+        weak_since = min(old.weak_since, timestamp) if weak else math.inf
+        if not look.plausible or timestamp - weak_since >= spec.lost_after:
+            return self._begin(rgb, old.last, timestamp), self._absent(timestamp, Status.LOST, look, clock)
+        crop = old.crop.follow(look.target, elapsed, spec)
+        state = move_crop(look.state, look.box, crop.box, self._stages.size)
+        phase = _Tracking(state, crop, old.last if weak else crop.box, weak_since)
+        return phase, self._present(rgb, timestamp, look, clock)
+
+    def _search(
+        self, rgb: Frame, timestamp: float, old: _Searching, clock: _Clock
+    ) -> tuple[_Searching | _Tracking, TrackResult]:
+        spec, sure = self._spec.tracking, self._spec.confidence
+        search, detected = old.search, self._detect(rgb)
+        start = cold_start(self._points, self._stages.size, self._spec.state.hidden[2])
+        for i in range(spec.candidates_per_frame):
+            box = detected if i == 0 and detected else search.candidate
+            look = self._look(rgb, box, start, self._iterations.cold, clock)
+            if look.plausible and look.confidence >= sure.found:
+                state = move_crop(look.state, box, look.target, self._stages.size)
+                found = _Tracking(state, CropPolicy(look.target), look.target)
+                return found, self._present(rgb, timestamp, look, clock)
+            if box is not detected:
+                promising = look.plausible and look.confidence >= sure.lost
+                search = search.after_failure(look.target if promising else None, spec.follow_ups)
+        status = Status.LOST if timestamp - old.lost_at < spec.lost_for else Status.SEARCHING
+        return replace(old, search=search), self._absent(timestamp, status, look, clock)
+
+    def _detect(self, rgb: Frame) -> CropBox | None:
+        box = self._detector(rgb) if self._detector else None
+        if box is not None and not (isinstance(box, CropBox) and self._possible(box, rgb)):
+            raise FrameError(
+                f"the detector returned {box!r}: it must be a CropBox in pixels of the upright frame "
+                f"({rgb.shape[1]} x {rgb.shape[0]}), its centre inside, its side finite and at least "
+                f"{self._spec.tracking.min_side} pixels; or None."
+            )
+        return box
+
+    def _look(self, rgb: Frame, box: CropBox, state: State, count: int, clock: _Clock) -> _Look:
+        size = self._stages.size
+        with clock.measure("crop"):
+            image = sample_crop(rgb, box, size)
+        with clock.measure("extractor"):
+            features = self._stages.extract(image)
+        with clock.measure("refiner"):
+            *_, state = steps(self._stages, features, state, count, self._gate)
+        clock.steps += count
+        fit = fit_crop(self._points, state.landmarks[0, :, :2])
+        sure = confidence(state.landmarks, fit, self._spec.confidence)
+        inner = crop_of(fit, self._spec.preprocessing.crop)
+        x, y = to_frame(np.array([inner.center_x, inner.center_y]), box, size)
+        target = CropBox(float(x), float(y), inner.side * box.side / size)
+        return _Look(box, state, sure, target, fit.sound and self._possible(target, rgb))
+
+    def _possible(self, box: CropBox, rgb: Frame) -> bool:
+        height, width = rgb.shape[:2]
+        inside = -0.5 <= box.center_x <= width - 0.5 and -0.5 <= box.center_y <= height - 0.5
+        return inside and self._spec.tracking.min_side <= box.side < math.inf
+
+    def _present(self, rgb: Frame, timestamp: float, look: _Look, clock: _Clock) -> TrackResult:
+        size = self._stages.size
+        height, width = rgb.shape[:2]
+        if self._orientation.rotation % 180:
+            width, height = height, width
+        points = to_frame(look.state.landmarks[0, :, :2], look.box, size)
+        covariances = covariance_matrices(look.state.landmarks) * (look.box.side / size) ** 2
+        return TrackResult(
+            timestamp,
+            Status.TRACKING,
+            self._orientation.points_back(points, width, height).astype(np.float32),
+            self._orientation.covariances_back(covariances).astype(np.float32),
+            look.confidence,
+            look.box,
+            clock.steps,
+            clock.total(),
+        )
+
+    def _absent(self, timestamp: float, status: Status, look: _Look, clock: _Clock) -> TrackResult:
+        return TrackResult(timestamp, status, None, None, look.confidence, look.box, clock.steps, clock.total())
+
+
+def _check_frame(rgb: Frame) -> None:
+    if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8:
+        what = rgb.dtype if isinstance(rgb, np.ndarray) else type(rgb).__name__
+        raise FrameError(f"a frame must be a uint8 array, got {what}: scale to 0..255 and convert with astype(uint8).")
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or min(rgb.shape[:2]) < MIN_FRAME:
+        raise FrameError(
+            f"a frame must have shape (H, W, 3), RGB, with H and W at least {MIN_FRAME}, got {rgb.shape}: "
+            "drop an alpha channel, and decode planar or grey images to RGB first."
+        )
+
+
+def _check_time(timestamp: object) -> None:
+    if not (isinstance(timestamp, Real) and math.isfinite(timestamp)):
+        raise FrameError(f"a time stamp must be a finite number of seconds, got {timestamp!r}.")

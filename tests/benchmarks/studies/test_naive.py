@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from qlot.assets import sample_clip
+from qlot.benchmarks.studies.naive import NaiveQLOT, load_naive
+from qlot.model.layout import load_layout
+from qlot.model.qlot import QLOT
+from qlot.model.state import State, cold_start, from_pixels, to_pixels
+from qlot.model.weights import load_default
+from qlot.runtime.media.video import VideoReader
+from qlot.runtime.tracking.crop import sample_crop
+from qlot.runtime.tracking.result import CropBox
+
+LAYOUT = load_layout("wflw98")
+POINTS = torch.tensor(LAYOUT.points, dtype=torch.float32)[None]
+ITERATIONS = 2
+TOLERANCE = 2e-3  # px
+
+
+@pytest.fixture(scope="module")
+def model() -> QLOT:
+    return load_default("final128")
+
+
+@pytest.fixture(scope="module")
+def feeds(model: QLOT) -> dict[str, torch.Tensor]:
+    """A real picture, some landmarks beyond its edges so that the border rule counts, and a lived-in hidden state."""
+    frame = next(iter(VideoReader(sample_clip())))
+    height, width = frame.rgb.shape[:2]
+    size = model.config.image_size
+    image = torch.from_numpy(sample_crop(frame.rgb, CropBox(width / 2, height / 2, height), size))
+    start = cold_start(POINTS, model.config.hidden_width)
+    hidden = torch.from_numpy(np.random.default_rng(3).normal(0, 0.5, start.hidden.shape).astype(np.float32))
+    state = State(start.position * 1.3, start.covariance - 2, start.delta + 0.01, hidden)
+    return {"image": image, "landmarks": to_pixels(state, size), "hidden": hidden}
+
+
+def expected(model: QLOT, feeds: dict[str, torch.Tensor], iterations: int = ITERATIONS) -> np.ndarray:
+    size = model.config.image_size
+    with torch.no_grad():
+        state = from_pixels(feeds["landmarks"], feeds["hidden"], size)
+        return to_pixels(model(feeds["image"], POINTS, state, iterations)[-1], size).numpy()
+
+
+def test_computes_what_the_model_computes(model: QLOT, feeds: dict[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        landmarks, hidden = NaiveQLOT(model, LAYOUT, ITERATIONS)(*feeds.values())
+    wanted = expected(model, feeds)
+    assert np.abs(wanted[..., :2] - feeds["landmarks"][..., :2].numpy()).max() > 1
+    assert hidden.shape == feeds["hidden"].shape
+    np.testing.assert_allclose(landmarks.numpy(), wanted, atol=TOLERANCE, rtol=0)
+    assert np.abs(landmarks.numpy() - expected(model, feeds, 1))[..., :2].max() > 10 * TOLERANCE
+
+
+def test_its_graph_does_so_in_the_engine(model: QLOT, feeds: dict[str, torch.Tensor]) -> None:
+    session = load_naive(model, LAYOUT, ITERATIONS)
+    out = session.run({name: tensor.numpy() for name, tensor in feeds.items()})
+    np.testing.assert_allclose(out["landmarks_out"], expected(model, feeds), atol=TOLERANCE, rtol=0)

@@ -1,0 +1,55 @@
+"""From a recipe's list of material to sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qlot.model.layout import load_layout
+from qlot.training.data.clip import DataError, Source
+from qlot.training.data.sources.faceless import Faceless
+from qlot.training.data.sources.stills import LabelledFaces
+from qlot.training.data.sources.synthetic import SyntheticFaces
+from qlot.training.data.sources.video import LabelledVideo
+from qlot.training.data.sources.w300 import W300
+from qlot.training.data.sources.wflw import Wflw
+from qlot.training.data.sources.wflw_v import WflwV
+from qlot.training.fit.recipe import Material
+
+ICT = "ict/ict_model.npz"
+TEXTURES = 500  # beside the faces that are made faceless
+
+
+def open_source(item: Material, data: Path, rendered: Path | None = None) -> Source:
+    """Open one source.
+
+    Args:
+        item: what and where.
+        data: folder that relative paths are meant in.
+        rendered: the same for synthetic faces, which are rendered and not fetched; by default `data`.
+
+    Raises:
+        DataError: material that is not there or damaged, by name.
+    """
+    path = data / item.path
+    match item.kind:
+        case "faces":
+            return LabelledFaces(path, item.labels, offset=item.offset)
+        case "video":
+            return LabelledVideo(path, item.start, item.stop, item.identity)
+        case "synthetic":
+            return SyntheticFaces((rendered or data) / item.path, data / ICT)
+        case "faceless":
+            return Faceless(load_layout(item.labels), [LabelledFaces(path, item.labels)], textures=TEXTURES)
+        case "wflw":
+            return Wflw(path)
+        case "wflw-v":
+            return WflwV(path)
+        case "300w":
+            return W300(path)
+
+
+def open_material(items: tuple[Material, ...], data: Path, rendered: Path | None = None) -> list[tuple[Source, float]]:
+    """Open all sources with their shares."""
+    if not data.is_dir():
+        raise DataError(f"{data} is not a folder: give the one that holds the training material with --data")
+    return [(open_source(item, data, rendered), item.share) for item in items]

@@ -1,0 +1,123 @@
+"""Rendered faces from a cache (`qlot.training.data.synthetic.cache`): exact landmarks of any point of the face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlot.training.data.clip import Array, Clip, DataError
+from qlot.training.data.synthetic import ict
+from qlot.training.data.synthetic.cache import read_settings
+from qlot.training.data.synthetic.camera import project
+from qlot.training.data.synthetic.ict import FaceModel, Indices
+from qlot.training.data.synthetic.record import Record
+
+_JAW: Final = slice(0, 17)  # of the 68: fixed to the skin, where labelled pictures follow the silhouette
+_TURNED: Final = 15.0  # degrees of yaw up to which skin and silhouette agree
+# The face without ears, scalp and neck: a box around it on the neutral mesh, cm.
+_BOX: Final = np.array([[-7.8, -9.5, 2.0], [7.8, 7.5, 15.0]])
+
+
+class SyntheticFaces:
+    """Scenes of a cache, each a person of its own.
+
+    A clip has either the 68 points (layout `ict68`) or random vertices of the face (layout `ict`). The 68 points are
+    labelled wherever they are, behind a hand too: they are to be guessed. Only the jaw line's points, once the face
+    turns by more than 15 degrees, and all random vertices are labelled no more than where they are seen.
+
+    Args:
+        cache: folder of rendered scenes.
+        model: the ICT-FaceKit model they were rendered with.
+        standard: share of clips with the 68 points; 1 for these only, 0 for none.
+        count: how many random vertices.
+
+    Raises:
+        DataError: no such cache, no scene in it, or no such model. A damaged scene is reported when it is drawn.
+        ValueError: a share outside [0, 1], or a count that the face does not have.
+    """
+
+    def __init__(self, cache: Path, model: Path, standard: float = 0.5, count: int = 98) -> None:
+        self.name = f"synthetic/{cache.name}"
+        self.standard, self.count = standard, count
+        read_settings(cache)
+        self._files = sorted(cache.glob("scene_*.npz"))
+        if not self._files:
+            raise DataError(f"{cache}: no scenes in it; render some: python -m qlot.training.data.synthetic.cache")
+        self._model = FaceModel.load(model)
+        self._canonical = self._model.canonical(np.arange(ict.FACE.stop))
+        neutral = self._model.neutral[ict.FACE]
+        self._face = ((neutral > _BOX[0]) & (neutral < _BOX[1])).all(1)  # (9409,)
+        if not (0 <= standard <= 1 and 3 <= count <= self._face.sum()):
+            raise ValueError(
+                f"a share of {standard} or {count} points cannot be drawn: 0 to 1, 3 to {self._face.sum()}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def identity(self, index: int) -> str:
+        """Return the scene: no two show the same person."""
+        return f"{self.name}/{self._files[index].stem}"
+
+    def clip(self, index: int, length: int, rng: np.random.Generator) -> Clip:
+        """Return `length` frames, one or two apart; where the scene ends, its motion is played backwards.
+
+        Raises:
+            DataError: the scene's file is missing or damaged.
+        """
+        path = self._files[index]
+        record = Record.read(path)
+        chosen, stride = _window(len(record.states), length, rng)
+        if rng.random() < self.standard:
+            rows, layout = self._model.lm68, "ict68"
+            valid = _standard_validity(record, chosen, rows)
+        else:
+            rows, layout = self._draw_vertices(record.unhidden[chosen], rng), "ict"
+            valid = (record.unhidden & record.uncovered)[np.ix_(chosen, rows)]
+        try:
+            pictures = {frame: record.picture(frame) for frame in set(chosen.tolist())}
+        except ValueError as error:
+            raise DataError(f"{path}: {error}; delete it and render again") from error
+        return Clip(
+            frames=[pictures[frame] for frame in chosen.tolist()],
+            landmarks=self._landmarks(record, chosen, rows),
+            valid=valid,
+            queries=self._canonical[rows],
+            layout=layout,
+            identity=self.identity(index),
+            source=str(path),
+            fps=record.fps / stride,
+        )
+
+    def _draw_vertices(self, unhidden: NDArray[np.bool_], rng: np.random.Generator) -> Indices:
+        """Draw vertices that are seen in half of the frames at least, or any if the face has not enough of them."""
+        seen = np.flatnonzero(self._face & (unhidden.mean(0) >= 0.5))
+        return rng.choice(seen if len(seen) >= self.count else np.flatnonzero(self._face), self.count, replace=False)
+
+    def _landmarks(self, record: Record, chosen: Indices, rows: Indices) -> Array:
+        """Return (L, n, 2) pixels, recomputed from the scene's numbers."""
+        states = [record.states[frame] for frame in chosen]
+        person = self._model.person(record.scene.identity, rows)
+        placed = person.positions(np.stack([state.expression for state in states]))
+        camera = record.scene.camera
+        return np.stack([project(p, s, camera, record.size) for p, s in zip(placed, states, strict=True)])
+
+
+def _window(frames: int, length: int, rng: np.random.Generator) -> tuple[Indices, int]:
+    """Return (length,) frame numbers and how far they lie apart; numbers beyond the last frame come back."""
+    stride = int(rng.integers(1, 3)) if 2 * (length - 1) < frames else 1
+    start = int(rng.integers(0, max(1, frames - (length - 1) * stride)))
+    numbers = start + stride * np.arange(length)
+    turn = max(1, 2 * (frames - 1))
+    there = numbers % turn
+    return np.minimum(there, turn - there) if frames > 1 else np.zeros(length, np.int64), stride
+
+
+def _standard_validity(record: Record, chosen: Indices, rows: Indices) -> NDArray[np.bool_]:
+    valid = np.ones((len(chosen), len(rows)), bool)
+    turned = np.array([abs(record.states[frame].rotation[0]) > _TURNED for frame in chosen])
+    valid[turned, _JAW] = record.unhidden[np.ix_(chosen[turned], rows[_JAW])]
+    return valid

@@ -1,1 +1,0 @@
-"""Where clips come from: one file per kind of material, all of them `qlot.training.clip.Source`."""
