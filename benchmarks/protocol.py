@@ -21,7 +21,7 @@ Rounds = NDArray[np.float64]  # (rounds,), milliseconds or a ratio of them
 
 
 @dataclass(frozen=True)
-class Protocol:
+class TimingProtocol:
     """Untimed calls of every variant first, then `rounds` blocks of `calls` each."""
 
     warm_up: int = 5
@@ -30,10 +30,10 @@ class Protocol:
     cpu_time: bool = False  # the thread's processor time in place of elapsed time: for hosts shared with others
 
 
-QUICK = Protocol(warm_up=2, rounds=3, calls=5)  # to see a benchmark run, not to quote
+QUICK = TimingProtocol(warm_up=2, rounds=3, calls=5)  # to see a benchmark run, not to quote
 
 
-def measure(variants: Mapping[str, Callable[[], object]], protocol: Protocol) -> dict[str, Rounds]:
+def measure(variants: Mapping[str, Callable[[], object]], protocol: TimingProtocol) -> dict[str, Rounds]:
     """Return each variant's block times in ms, one per round."""
     for call in variants.values():
         for _ in range(protocol.warm_up):
@@ -66,7 +66,7 @@ def host() -> str:
     return ", ".join(filter(None, (name, vector, f"{os.cpu_count()} cores")))
 
 
-def _block(call: Callable[[], object], protocol: Protocol) -> float:
+def _block(call: Callable[[], object], protocol: TimingProtocol) -> float:
     clock = time.thread_time if protocol.cpu_time else time.perf_counter
     times = []
     for _ in range(protocol.calls):

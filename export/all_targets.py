@@ -25,8 +25,9 @@ from qlot.export.errors import ExportError
 from qlot.runtime.errors import QlotError
 
 if TYPE_CHECKING:
-    from qlot.export.pipeline import ExportRequest, ExportResult, Progress
+    from qlot.export.pipeline import ExportRequest, ExportResult
     from qlot.runtime.bundle.manifest import Target
+    from qlot.runtime.progress import Progress
 
 PATIENCE = 20.0  # seconds a child gets to clean up before it is killed
 # -P: a folder or file of a converter's name in the working directory is not the converter.

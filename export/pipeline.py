@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,8 @@ import torch
 from qlot.export.bundle import writer
 from qlot.export.bundle.packing import Packing, load_converter, packed_plan
 from qlot.export.bundle.spec import tracker_spec
-from qlot.export.calibration.clips import Clip, calibration_clip, parity_clip
-from qlot.export.calibration.record import Feeds, calibration_spec, record
+from qlot.export.calibration.frames import FrameSet, calibration_clip, parity_clip
+from qlot.export.calibration.record import RecordedInputs, calibration_spec, record
 from qlot.export.confidence.known import builtin_confidence, known_confidence
 from qlot.export.errors import ExportError
 from qlot.export.graphs.schemes import SchemePlan, plan_for
@@ -34,7 +34,7 @@ from qlot.model.checkpoint import CheckpointError, checkpoint_metadata, file_sha
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout, LayoutError, load_layout
 from qlot.model.qlot import QLOT
-from qlot.model.stages import TorchStages, write_mask
+from qlot.model.torch_network import TorchNetwork, write_mask
 from qlot.model.weights import DEFAULT, shipped_weights, weights_path
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import (
@@ -49,8 +49,7 @@ from qlot.runtime.bundle.manifest import (
     TrackerSpec,
 )
 from qlot.runtime.network.replay import replay
-
-Progress = Callable[[str], None]
+from qlot.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -140,12 +139,12 @@ class _Build:
     path: Path
     model: QLOT
     layout: Layout
-    clip: Clip | None  # for calibration
+    clip: FrameSet | None  # for calibration
     progress: Progress
 
     def write(self, folder: Path) -> Levels:
         """Write a verified bundle into a folder and return how it did on the parity frames."""
-        reference, held_back = TorchStages(self.model, self.layout), parity_clip()
+        reference, held_back = TorchNetwork(self.model, self.layout), parity_clip()
         metadata = checkpoint_metadata(self.path)
         spec = tracker_spec(self.model.config, self.layout, self._confidence(metadata, reference))
         self.progress(f"tracking {PARITY_LENGTH} parity frames in PyTorch")
@@ -195,27 +194,27 @@ class _Build:
             replay(Bundle.open(folder)).check()
         return report
 
-    def _confidence(self, metadata: Mapping[str, str], reference: TorchStages) -> ConfidenceSpec:
+    def _confidence(self, metadata: Mapping[str, str], reference: TorchNetwork) -> ConfidenceSpec:
         known = known_confidence(metadata, self.layout)
         if known is not None:
             return known
         self.progress("fitting the confidence on the sample clip")
         return builtin_confidence(reference, self.model.config, self.layout)
 
-    def _record(self, stages: list[Stage], spec: TrackerSpec) -> Feeds:
+    def _record(self, stages: list[Stage], spec: TrackerSpec) -> RecordedInputs:
         if self.clip is None:
             return {}
         self.progress(f"recording {len(self.clip.frames)} calibration frames ({self.clip.source})")
         return record(stages, spec, self.clip)
 
-    def _convert(self, stages: list[Stage], feeds: Feeds) -> Packed:
+    def _convert(self, stages: list[Stage], feeds: RecordedInputs) -> Packed:
         graphs = {}
         for stage in stages:
             self.progress(f"converting the {stage.name.replace('_', ' ')}")
             graphs[stage.name] = self.target.convert(stage, self.plan, feeds.get(stage.name))
         return self.target.pack(stages, graphs)
 
-    def _scheme_spec(self, stages: list[Stage], feeds: Feeds) -> SchemeSpec:
+    def _scheme_spec(self, stages: list[Stage], feeds: RecordedInputs) -> SchemeSpec:
         calibration = calibration_spec(self.clip, feeds, stages) if self.clip else None
         return SchemeSpec(
             name=self.plan.name, requested=self.request.scheme, rules=self.plan.rules, calibration=calibration

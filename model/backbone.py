@@ -101,7 +101,7 @@ class Block(nn.Module):
         return y + x if self.residual else y
 
 
-class Stage(nn.Module):
+class BackboneStage(nn.Module):
     """An optional depthwise downsampling and a row of blocks; all but the first block are residual."""
 
     def __init__(self, cfg: StageConfig) -> None:
@@ -123,7 +123,7 @@ class HGNetV2(nn.Module):
     def __init__(self, cfg: QLOTConfig) -> None:
         super().__init__()
         self.stem = Stem(*cfg.stem)
-        self.stages = nn.ModuleList(Stage(s) for s in cfg.stages)
+        self.stages = nn.ModuleList(BackboneStage(s) for s in cfg.stages)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, S, S) -> [(B, out_i, S/stride_i, S/stride_i)]."""

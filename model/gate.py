@@ -11,14 +11,14 @@ STEEP = 1e30  # turns any radius that is not 0 into far more than 1
 MOST_LOG_SIGMA = 20.0  # beyond, exp and square leave float32 and the gate has long been open
 
 
-class Gate(NamedTuple):
+class TensorGate(NamedTuple):
     """Radius (normalised: pixels over half the image side; 0 means no gate) and cutoff in [0, 1)."""
 
     radius: Tensor | float
     cutoff: Tensor | float
 
 
-def gate_factor(delta: Tensor, covariance: Tensor, gate: Gate) -> Tensor:
+def gate_factor(delta: Tensor, covariance: Tensor, gate: TensorGate) -> Tensor:
     """Return k in [0, 1] for a displacement.
 
     k = relu(tanh(sigma_u / radius) - cutoff) / (1 - cutoff), sigma_u the standard deviation along the displacement

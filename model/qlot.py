@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from qlot.model import correlation
 from qlot.model.backbone import HGNetV2
 from qlot.model.config import QLOTConfig
-from qlot.model.gate import Gate, gate_factor
+from qlot.model.gate import TensorGate, gate_factor
 from qlot.model.pyramid import Pyramid
 from qlot.model.queries import FourierEncoding, IdentityEncoder, Queries, TemplateEncoder
 from qlot.model.refiner import Refiner, Update
-from qlot.model.state import State, clamp_output, cold_start
+from qlot.model.state import TensorState, clamp_output, cold_start
 
 Lowering = Literal["dense", "windowed"]
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
@@ -61,10 +61,10 @@ def look_up(
     return list(by_landmark.split([t.shape[2] for t in templates], 2))
 
 
-def advance(state: State, update: Update, gate: Gate | None) -> State:
+def advance(state: TensorState, update: Update, gate: TensorGate | None) -> TensorState:
     """Apply an update: gate the displacement, move, replace the covariance. Nothing is clamped."""
     delta = update.delta if gate is None else update.delta * gate_factor(update.delta, update.covariance, gate)
-    return State(state.position + delta, update.covariance, delta, update.hidden)
+    return TensorState(state.position + delta, update.covariance, delta, update.hidden)
 
 
 class QLOT(nn.Module):
@@ -91,7 +91,7 @@ class QLOT(nn.Module):
         pyramid, context = self.pyramid(self.backbone(normalise_image(image)))
         return Features(correlate(pyramid, queries.templates, self.lowering), context)
 
-    def refine(self, features: Features, queries: Queries, state: State, mask: Tensor | None = None) -> Update:
+    def refine(self, features: Features, queries: Queries, state: TensorState, mask: Tensor | None = None) -> Update:
         """Run one refinement step; `mask` (B, N) keeps landmarks from writing into the mixer."""
         window = self.config.window
         patches = look_up(features.levels, queries.templates, state.position, window, self.lowering)
@@ -101,11 +101,11 @@ class QLOT(nn.Module):
         self,
         image: Tensor,
         points: Tensor,
-        state: State | None = None,
+        state: TensorState | None = None,
         iterations: int = 4,
-        gate: Gate | None = None,
+        gate: TensorGate | None = None,
         mask: Tensor | None = None,
-    ) -> list[State]:
+    ) -> list[TensorState]:
         """Track one frame.
 
         Args:
@@ -125,7 +125,9 @@ class QLOT(nn.Module):
         return run(lambda s: self.refine(features, queries, s, mask), state, iterations, gate)
 
 
-def run(refine: Callable[[State], Update], state: State, iterations: int, gate: Gate | None) -> list[State]:
+def run(
+    refine: Callable[[TensorState], Update], state: TensorState, iterations: int, gate: TensorGate | None
+) -> list[TensorState]:
     """Iterate a refinement step over one frame; clamp the last state."""
     states = []
     for _ in range(iterations):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from qlot.model.config import QLOTConfig
 from qlot.model.layers import HeadedLinear, RMSNorm, glu
 from qlot.model.mixer import WriteMixRead
-from qlot.model.state import State
+from qlot.model.state import TensorState
 
 
 class Update(NamedTuple):
@@ -48,7 +48,7 @@ class StateEncoder(nn.Module):
         self.rows = HeadedLinear(3, 3, cfg.state_width)
         self.linear = nn.Linear(3 * cfg.state_width, cfg.channels)
 
-    def forward(self, state: State) -> Tensor:
+    def forward(self, state: TensorState) -> Tensor:
         """State -> (B, N, C)."""
         covariance = state.covariance * state.covariance.new_tensor([1 / 6, 1 / 6, 1.0])
         rows = torch.stack(
@@ -83,7 +83,9 @@ class Encoder(nn.Module):
         self.context_norm = RMSNorm(wide)
         self.context_features = nn.Linear(wide, wide)
 
-    def forward(self, patches: list[Tensor], identity: Tensor, context: Tensor, state: State) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, patches: list[Tensor], identity: Tensor, context: Tensor, state: TensorState
+    ) -> tuple[Tensor, Tensor]:
         """Patches per level, q (B, N, C), g (B, C), state -> f, c, both (B, N, wide)."""
         branches = [branch(patch) for branch, patch in zip(self.branches, patches, strict=True)]
         seen = self.correlation_norm(self.correlation(torch.cat(branches, -1)))
@@ -109,7 +111,7 @@ class Refiner(nn.Module):
         self.covariance = nn.Linear(head, 3)
 
     def forward(
-        self, patches: list[Tensor], identity: Tensor, context: Tensor, state: State, mask: Tensor | None = None
+        self, patches: list[Tensor], identity: Tensor, context: Tensor, state: TensorState, mask: Tensor | None = None
     ) -> Update:
         """Patches [(B, N, K_i, 5, 5)], q (B, N, C), g (B, C), state, write mask (B, N) -> Update."""
         f, c = self.encoder(patches, identity, context, state)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.errors import ParityError, QlotError
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.replay import check_unrolled, run_frames
-from qlot.runtime.network.stages import BundleStages
 from qlot.runtime.network.state import State
 
 OFF, ERROR = 3, 2  # exit codes: the unrolled refiner strays from the single steps; any other error of ours
@@ -81,7 +81,7 @@ def record(bundle: Bundle) -> Recording:
     golden, tolerance = bundle.golden(), bundle.manifest.golden.tolerance
     if golden is None or tolerance is None:
         raise ParityError(f"{bundle.path} has no golden sequence: export it without --no-golden.")
-    stages, points = BundleStages(bundle), np.array(bundle.manifest.layout.points)
+    stages, points = BundleNetwork(bundle), np.array(bundle.manifest.layout.points)
     landmarks, hidden = np.zeros_like(golden.landmarks), np.zeros_like(golden.hidden)
     for t, states in enumerate(run_frames(stages, golden, points)):
         landmarks[t, : len(states)] = [state.landmarks[0] for state in states]

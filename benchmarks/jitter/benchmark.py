@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qlot.benchmarks.jitter.clips import JitterClip, digest
+from qlot.benchmarks.jitter.clips import RenderedClip, digest
 from qlot.benchmarks.jitter.methods import methods
 from qlot.benchmarks.jitter.peer import facemesh
 from qlot.benchmarks.jitter.points import point_set
-from qlot.benchmarks.jitter.protocol import Protocol, load_protocol
+from qlot.benchmarks.jitter.protocol import JitterProtocol, load_protocol
 from qlot.benchmarks.jitter.rendering import clips_of
 from qlot.benchmarks.jitter.report import record
 from qlot.benchmarks.jitter.run import Followers, Result, run
 from qlot.runtime.bundle.folder import Bundle
-from qlot.runtime.network.stages import BundleStages
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.training.data.clip import Array
 
 
@@ -38,7 +38,7 @@ class Benchmark:
     """A finished run."""
 
     results: list[Result]
-    protocol: Protocol
+    protocol: JitterProtocol
     about: dict[str, Any]
 
     @property
@@ -65,11 +65,11 @@ def benchmark(request: Request, progress: Callable[[str], None]) -> Benchmark:
     protocol, bundle = load_protocol(), Bundle.open(request.bundle)
     spec = bundle.manifest
     points = point_set(spec.layout.name)
-    stages = BundleStages(bundle, request.threads)
+    stages = BundleNetwork(bundle, request.threads)
     clips = clips_of(protocol, request.data, request.clips, progress)
     versions: set[str] = set()
 
-    def peer(clip: JitterClip) -> Array:
+    def peer(clip: RenderedClip) -> Array:
         options = ["--environment", str(request.environment)] if request.environment else []
         found = facemesh(clip, request.predictions, options)
         versions.add(found.version)

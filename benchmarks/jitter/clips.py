@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.benchmarks.jitter.protocol import MotionSpec, Protocol
+from qlot.benchmarks.jitter.protocol import JitterProtocol, MotionSpec
 from qlot.runtime.partial import written_whole
 from qlot.training.data.clip import Array, DataError, Image
 
@@ -43,7 +43,7 @@ class JpegFrames(Sequence[Image]):
 
 
 @dataclass(frozen=True, eq=False)
-class JitterClip:
+class RenderedClip:
     """One face going through one motion."""
 
     face: int  # seed of its scene
@@ -59,7 +59,7 @@ class JitterClip:
         return f"face{self.face}-{self.motion.name}"
 
 
-def disturbed(picture: Image, protocol: Protocol, rng: np.random.Generator) -> bytes:
+def disturbed(picture: Image, protocol: JitterProtocol, rng: np.random.Generator) -> bytes:
     """Return a rendered picture (H, W, 3) RGB as the protocol's camera delivers it: sensor noise, then JPEG."""
     noise = protocol.noise
     sigma = np.sqrt(noise.read**2 + noise.shot * picture.astype(np.float32))
@@ -69,7 +69,7 @@ def disturbed(picture: Image, protocol: Protocol, rng: np.random.Generator) -> b
     return data.tobytes()
 
 
-def write_clip(folder: Path, clip: JitterClip, frames: JpegFrames, protocol: Protocol) -> Path:
+def write_clip(folder: Path, clip: RenderedClip, frames: JpegFrames, protocol: JitterProtocol) -> Path:
     """Write a clip under its name, whole or not at all, and return the file."""
     path = folder / f"{clip.name}.npz"
     arrays: dict[str, Any] = {
@@ -84,7 +84,7 @@ def write_clip(folder: Path, clip: JitterClip, frames: JpegFrames, protocol: Pro
     return path
 
 
-def read_clip(folder: Path, face: int, motion: MotionSpec, protocol: Protocol) -> JitterClip | None:
+def read_clip(folder: Path, face: int, motion: MotionSpec, protocol: JitterProtocol) -> RenderedClip | None:
     """Return a clip from its file; None if there is none, or it was rendered by another protocol.
 
     Raises:
@@ -103,10 +103,10 @@ def read_clip(folder: Path, face: int, motion: MotionSpec, protocol: Protocol) -
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
         raise DataError(f"{path}: not a readable clip ({e}); delete it to have it rendered again") from e
     files = tuple(data[a:b] for a, b in zip([0, *ends], ends, strict=False))
-    return JitterClip(face, motion, protocol.times(motion), JpegFrames(files), landmarks, (x, y, scale))
+    return RenderedClip(face, motion, protocol.times(motion), JpegFrames(files), landmarks, (x, y, scale))
 
 
-def digest(clips: Sequence[JitterClip]) -> str:
+def digest(clips: Sequence[RenderedClip]) -> str:
     """Hash all pictures and landmarks: runs with the same digest saw the same frames."""
     total = hashlib.sha256()
     for clip in clips:

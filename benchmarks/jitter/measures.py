@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from qlot.benchmarks.jitter.clips import JitterClip
+from qlot.benchmarks.jitter.clips import RenderedClip
 from qlot.benchmarks.jitter.points import TRUE_LIDS, PointSet
 from qlot.benchmarks.jitter.protocol import BlinkSpec, MotionSpec, RampSpec, SaccadeSpec, SineSpec, StillSpec
 from qlot.metrics import face_size, interocular, nmf, overshoot, ramp_lag, second_difference, sine_gain, sine_lag
@@ -42,7 +42,7 @@ def gain_of(hertz: float) -> str:
     return f"gain_{hertz:g}hz"
 
 
-def measure(clip: JitterClip, found: Array, points: PointSet) -> dict[str, float]:
+def measure(clip: RenderedClip, found: Array, points: PointSet) -> dict[str, float]:
     """Return a clip's measures by key; a clip with lost frames gives only their share.
 
     Args:

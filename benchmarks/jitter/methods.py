@@ -8,11 +8,11 @@ from typing import Final, Literal
 
 import numpy as np
 
-from qlot.benchmarks.jitter.clips import JitterClip
+from qlot.benchmarks.jitter.clips import RenderedClip
 from qlot.benchmarks.jitter.points import PointSet
-from qlot.benchmarks.jitter.protocol import Protocol
+from qlot.benchmarks.jitter.protocol import JitterProtocol
 from qlot.runtime.bundle.manifest import IterationSpec, TrackerSpec
-from qlot.runtime.network.recurrence import Gate, Stages
+from qlot.runtime.network.recurrence import Gate, Network
 from qlot.runtime.tracking.crop import crop_of, fit_crop
 from qlot.runtime.tracking.filters import LandmarkFilter, Rule
 from qlot.runtime.tracking.result import CropBox
@@ -37,14 +37,14 @@ class Method:
 
 
 @dataclass(frozen=True, eq=False)
-class Track:
+class ClipAnswers:
     """A tracker's answers on a clip; NaN where it lost the face."""
 
     positions: Array  # (T, C, 2) pixels of the frame
     covariances: Array | None = None  # (T, C, 2, 2) pixels squared
 
 
-def methods(protocol: Protocol, peer: bool) -> Iterator[Method]:
+def methods(protocol: JitterProtocol, peer: bool) -> Iterator[Method]:
     """List what is compared; `peer` says whether FaceMesh is."""
     settings = protocol.methods
     yield Method("QLOT", "QLOT", QLOT)
@@ -63,7 +63,9 @@ def methods(protocol: Protocol, peer: bool) -> Iterator[Method]:
             yield Method(f"{family} {k.acceleration:g} px²/s³", family, QLOT, rule=k.rule(), weighted=weighted)
 
 
-def track(spec: TrackerSpec, stages: Stages, clip: JitterClip, points: PointSet, gate: Gate = NO_GATE) -> Track:
+def track(
+    spec: TrackerSpec, stages: Network, clip: RenderedClip, points: PointSet, gate: Gate = NO_GATE
+) -> ClipAnswers:
     """Run the runtime's tracker over a clip, one step a frame, from the first frame's exact crop as disturbed.
 
     Its confidence is told to find everything and lose nothing: a benchmark of steadiness must not depend on a search.
@@ -86,10 +88,10 @@ def track(spec: TrackerSpec, stages: Stages, clip: JitterClip, points: PointSet,
         result = tracker.update(frame, float(time))
         if result.landmarks is not None and result.covariances is not None:
             positions[i], covariances[i] = result.landmarks[points.layout], result.covariances[points.layout]
-    return Track(positions, covariances)
+    return ClipAnswers(positions, covariances)
 
 
-def smooth(raw: Track, times: Array, rule: Rule, weighted: bool = False) -> Track:
+def smooth(raw: ClipAnswers, times: Array, rule: Rule, weighted: bool = False) -> ClipAnswers:
     """Run a filter over a track, anew after every loss; `weighted` tells it the predicted covariances."""
     smoother, positions = LandmarkFilter(rule), np.full_like(raw.positions, np.nan)
     for i, (landmarks, time) in enumerate(zip(raw.positions, times, strict=True)):
@@ -98,4 +100,4 @@ def smooth(raw: Track, times: Array, rule: Rule, weighted: bool = False) -> Trac
             positions[i] = smoother.update(landmarks, float(time), noise)
         else:
             smoother.reset()
-    return Track(positions)
+    return ClipAnswers(positions)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qlot.benchmarks.jitter.clips import JitterClip
+from qlot.benchmarks.jitter.clips import RenderedClip
 from qlot.runtime.partial import written_whole
 from qlot.training.data.clip import Array, DataError
 
@@ -28,7 +28,7 @@ class PeerTrack:
     version: str
 
 
-def facemesh(clip: JitterClip, folder: Path, options: Sequence[str] = ()) -> PeerTrack:
+def facemesh(clip: RenderedClip, folder: Path, options: Sequence[str] = ()) -> PeerTrack:
     """Return FaceMesh's landmarks, from `folder` if they were found on the same frames before.
 
     Args:

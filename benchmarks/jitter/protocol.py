@@ -151,7 +151,7 @@ class MethodsSpec(_Part):
     kalman: tuple[KalmanSetting, ...]
 
 
-class Protocol(_Part):
+class JitterProtocol(_Part):
     """`protocol.json`."""
 
     version: Literal[1]
@@ -182,7 +182,7 @@ class Protocol(_Part):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load_protocol(text: str | None = None) -> Protocol:
+def load_protocol(text: str | None = None) -> JitterProtocol:
     """Return the committed protocol, or parse another one.
 
     Raises:
@@ -190,7 +190,7 @@ def load_protocol(text: str | None = None) -> Protocol:
     """
     source = resources.files(__package__).joinpath("protocol.json").read_text("utf-8") if text is None else text
     try:
-        return Protocol.model_validate_json(source)
+        return JitterProtocol.model_validate_json(source)
     except ValidationError as e:
         problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'the file'}: {p['msg']}" for p in e.errors())
         raise DataError(f"the jitter protocol cannot be used: {problems}") from e

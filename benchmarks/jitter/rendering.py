@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from qlot.benchmarks.jitter.clips import JitterClip, JpegFrames, disturbed, read_clip, write_clip
+from qlot.benchmarks.jitter.clips import JpegFrames, RenderedClip, disturbed, read_clip, write_clip
 from qlot.benchmarks.jitter.motions import motion_of
-from qlot.benchmarks.jitter.protocol import MotionSpec, Protocol
+from qlot.benchmarks.jitter.protocol import JitterProtocol, MotionSpec
+from qlot.runtime.progress import Progress
 from qlot.training.data.clip import DataError
 from qlot.training.data.synthetic.ict import FaceModel, Indices
 from qlot.training.data.synthetic.motion import FaceState
 from qlot.training.data.synthetic.random_scene import random_scene
-from qlot.training.data.synthetic.renderer import Frame, Renderer
+from qlot.training.data.synthetic.renderer import RenderedFrame, Renderer
 from qlot.training.data.synthetic.scene import Scene
 
-Progress = Callable[[str], None]
 LIDS = ("eyeBlink_L", "eyeBlink_R")
 
 
-def clips_of(protocol: Protocol, data: Path, folder: Path, progress: Progress) -> list[JitterClip]:
+def clips_of(protocol: JitterProtocol, data: Path, folder: Path, progress: Progress) -> list[RenderedClip]:
     """Return the protocol's clips, rendering into `folder` those that are not there yet.
 
     Args:
@@ -42,7 +41,7 @@ def clips_of(protocol: Protocol, data: Path, folder: Path, progress: Progress) -
     folder.mkdir(parents=True, exist_ok=True)
     model = FaceModel.load(data / "ict" / "ict_model.npz")
     vertices = {"lm68": model.lm68, "mediapipe478": mesh_vertices(data / "layouts" / "mediapipe478.json")}
-    clips: list[JitterClip] = []
+    clips: list[RenderedClip] = []
     with Renderer(model, protocol.frame.size) as renderer:
         for i, ((face, motion), clip) in enumerate(zip(wanted, known, strict=True)):
             progress(f"rendering clip {i + 1} of {len(wanted)}")
@@ -65,15 +64,20 @@ def mesh_vertices(path: Path) -> Indices:
     return vertices
 
 
-def jitter_scene(face: int, protocol: Protocol) -> Scene:
+def jitter_scene(face: int, protocol: JitterProtocol) -> Scene:
     """Return a random person and light at the protocol's magnification, nothing in front of the face."""
     scene = random_scene(face)
     return replace(scene, camera=replace(scene.camera, field=protocol.frame.field), glasses=None, occluders=())
 
 
 def render_clip(
-    renderer: Renderer, vertices: dict[str, Indices], protocol: Protocol, face: int, motion: MotionSpec, folder: Path
-) -> JitterClip:
+    renderer: Renderer,
+    vertices: dict[str, Indices],
+    protocol: JitterProtocol,
+    face: int,
+    motion: MotionSpec,
+    folder: Path,
+) -> RenderedClip:
     """Render one clip into the folder and return it. Where the face comes back to, only the noise is new."""
     scene, times = jitter_scene(face, protocol), protocol.times(motion)
     lids = tuple(renderer.model.names.index(name) for name in LIDS)
@@ -83,7 +87,7 @@ def render_clip(
     start = (float(x), float(y), float(rng.uniform(-1, 1) * protocol.start.scale))
     files: list[bytes] = []
     positions = {name: np.empty((len(times), len(which), 2)) for name, which in vertices.items()}
-    rendered: dict[tuple[object, ...], Frame] = {}
+    rendered: dict[tuple[object, ...], RenderedFrame] = {}
     for i, time in enumerate(times):
         state = moving(float(time))
         pose = _pose(state)
@@ -93,7 +97,7 @@ def render_clip(
         for name, which in vertices.items():
             positions[name][i] = frame.project(which)
     frames = JpegFrames(tuple(files))
-    clip = JitterClip(face, motion, times, frames, positions, start)
+    clip = RenderedClip(face, motion, times, frames, positions, start)
     write_clip(folder, clip, frames, protocol)
     return clip
 

@@ -26,14 +26,14 @@ from qlot.benchmarks.jitter.measures import (
     lag_of,
 )
 from qlot.benchmarks.jitter.methods import FACEMESH
-from qlot.benchmarks.jitter.protocol import Protocol, SineSpec
+from qlot.benchmarks.jitter.protocol import JitterProtocol, SineSpec
 from qlot.benchmarks.jitter.run import Result
 from qlot.runtime.partial import written_whole
 
 PLOT_HERTZ = 1.0  # the sine whose lag is the plot's axis
 
 
-def record(results: Sequence[Result], protocol: Protocol, about: Mapping[str, Any]) -> dict[str, Any]:
+def record(results: Sequence[Result], protocol: JitterProtocol, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `results.json` holds: what was run, what the keys mean, every face's value."""
     sines = {lag_of(f): f"sine of {f:g} Hz: phase lag, ms" for f in _frequencies(protocol)}
     gains = {gain_of(f): f"sine of {f:g} Hz: amplitude over the true one" for f in _frequencies(protocol)}
@@ -55,7 +55,7 @@ def record(results: Sequence[Result], protocol: Protocol, about: Mapping[str, An
     }
 
 
-def table(results: Sequence[Result], protocol: Protocol) -> Table:
+def table(results: Sequence[Result], protocol: JitterProtocol) -> Table:
     """Return means over the faces, one row per method."""
     columns = {
         "flicker %": FLICKER,
@@ -97,7 +97,7 @@ def plot(results: Sequence[Result], path: Path, title: str) -> None:
         figure.savefig(temporary, format="png")
 
 
-def _frequencies(protocol: Protocol) -> list[float]:
+def _frequencies(protocol: JitterProtocol) -> list[float]:
     return [motion.hertz for motion in protocol.motions if isinstance(motion, SineSpec)]
 
 

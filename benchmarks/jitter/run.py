@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlot.benchmarks.jitter.clips import JitterClip
+from qlot.benchmarks.jitter.clips import RenderedClip
 from qlot.benchmarks.jitter.measures import measure
-from qlot.benchmarks.jitter.methods import FACEMESH, Method, Track, smooth, track
+from qlot.benchmarks.jitter.methods import FACEMESH, ClipAnswers, Method, smooth, track
 from qlot.benchmarks.jitter.points import PointSet
 from qlot.runtime.bundle.manifest import TrackerSpec
-from qlot.runtime.network.recurrence import Gate, Stages
+from qlot.runtime.network.recurrence import Gate, Network
+from qlot.runtime.progress import Progress
 from qlot.training.data.clip import Array
 
-Follow = Callable[[JitterClip, Method], Track]
-Progress = Callable[[str], None]
+Follow = Callable[[RenderedClip, Method], ClipAnswers]
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ class Followers:
     def __init__(
         self,
         spec: TrackerSpec,
-        stages: Stages,
+        stages: Network,
         points: PointSet,
-        peer: Callable[[JitterClip], Array] | None = None,
+        peer: Callable[[RenderedClip], Array] | None = None,
     ) -> None:
         self._spec, self._stages, self._points, self._peer = spec, stages, points, peer
-        self._clip: JitterClip | None = None
-        self._raw: dict[tuple[str, Gate], Track] = {}
+        self._clip: RenderedClip | None = None
+        self._raw: dict[tuple[str, Gate], ClipAnswers] = {}
 
-    def __call__(self, clip: JitterClip, method: Method) -> Track:
+    def __call__(self, clip: RenderedClip, method: Method) -> ClipAnswers:
         """Return a method's track on a clip."""
         if clip is not self._clip:
             self._clip, self._raw = clip, {}
@@ -75,16 +75,16 @@ class Followers:
         raw = self._raw[key]
         return raw if method.rule is None else smooth(raw, clip.times, method.rule, method.weighted)
 
-    def _follow(self, clip: JitterClip, method: Method) -> Track:
+    def _follow(self, clip: RenderedClip, method: Method) -> ClipAnswers:
         if method.tracker != FACEMESH:
             return track(self._spec, self._stages, clip, self._points, method.gate)
         if self._peer is None:
             raise ValueError("FaceMesh is among the methods but was not given")
-        return Track(self._peer(clip)[:, self._points.mesh])
+        return ClipAnswers(self._peer(clip)[:, self._points.mesh])
 
 
 def run(
-    clips: Sequence[JitterClip], compared: Iterable[Method], follow: Follow, points: PointSet, progress: Progress
+    clips: Sequence[RenderedClip], compared: Iterable[Method], follow: Follow, points: PointSet, progress: Progress
 ) -> list[Result]:
     """Measure every method on every clip.
 

@@ -21,7 +21,7 @@ class PeerError(QlotError):
 
 
 @dataclass(frozen=True)
-class Environment:
+class PeerEnvironment:
     """An environment in which `mediapipe` can be imported."""
 
     folder: Path
@@ -49,13 +49,13 @@ def default_folder() -> Path:
     return Path(cache) / "qlot" / "peers" / "mediapipe-0.10.14"
 
 
-def prepare(folder: Path | None = None) -> Environment:
+def prepare(folder: Path | None = None) -> PeerEnvironment:
     """Return the environment, making it first if need be (about 1 GB, a minute or two).
 
     Raises:
         PeerError: this Python is not one that the wheel exists for, or pip fails.
     """
-    environment = Environment(folder or default_folder())
+    environment = PeerEnvironment(folder or default_folder())
     complete = environment.folder / _COMPLETE
     if complete.exists():
         return environment
@@ -87,7 +87,7 @@ def last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")
 
 
-def run_script(environment: Environment, script: Path, arguments: list[str]) -> None:
+def run_script(environment: PeerEnvironment, script: Path, arguments: list[str]) -> None:
     """Run one of our scripts inside the environment.
 
     Raises:

@@ -19,11 +19,11 @@ import numpy as np
 
 from qlot.benchmarks.peers.bare import bare_stages, tflite_graph
 from qlot.benchmarks.peers.environment import REQUIREMENTS, prepare
-from qlot.benchmarks.protocol import QUICK, Protocol, Rounds, host, measure, summary
+from qlot.benchmarks.protocol import QUICK, Rounds, TimingProtocol, host, measure, summary
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.errors import QlotError
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate, steps
-from qlot.runtime.network.stages import BundleStages
 from qlot.runtime.network.state import cold_start
 from qlot.runtime.partial import written_whole
 
@@ -60,7 +60,7 @@ def peer_network(model: Path) -> Callable[[], object]:
     return lambda: network({INPUT: picture})
 
 
-def compare(bundles: Sequence[Bundle], peer: Callable[[], object], protocol: Protocol) -> PeerComparison:
+def compare(bundles: Sequence[Bundle], peer: Callable[[], object], protocol: TimingProtocol) -> PeerComparison:
     """Time each bundle's extractor and its tracked frame, and the peer, round robin."""
     calls = [_calls(bundle) for bundle in bundles]
     flat = {f"{i} {what}": call for i, own in enumerate(calls) for what, call in own.items()}
@@ -70,7 +70,7 @@ def compare(bundles: Sequence[Bundle], peer: Callable[[], object], protocol: Pro
 
 
 def _calls(bundle: Bundle) -> dict[str, Callable[[], object]]:
-    stages, points = BundleStages(bundle), np.array(bundle.manifest.layout.points)
+    stages, points = BundleNetwork(bundle), np.array(bundle.manifest.layout.points)
     image = np.random.default_rng(0).random((1, 3, stages.size, stages.size), np.float32)
     state = cold_start(points, stages.size, bundle.manifest.state.hidden[2])
     extract, refine = bare_stages(bundle)
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cpu-time", action="store_true", help="processor time of the thread: for a shared host")
     parser.add_argument("--quick", action="store_true", help="3 rounds of 5 calls: to see it run, not to quote")
     options = parser.parse_args(arguments)
-    protocol = replace(QUICK if options.quick else Protocol(), cpu_time=options.cpu_time)
+    protocol = replace(QUICK if options.quick else TimingProtocol(), cpu_time=options.cpu_time)
     try:
         bundles = [Bundle.open(path) for path in options.bundles]
         peer = peer_network(prepare(options.environment).model(MODEL))
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.exit(2, f"error: {e}\n")
 
 
-def _report(bundles: Sequence[Bundle], protocol: Protocol, result: PeerComparison) -> None:
+def _report(bundles: Sequence[Bundle], protocol: TimingProtocol, result: PeerComparison) -> None:
     clock = "processor time" if protocol.cpu_time else "elapsed time"
     print(f"host: {host()}")
     print(f"{clock}, {protocol.rounds} rounds of {protocol.calls} calls, median (range) over the rounds, 1 thread")
@@ -123,7 +123,7 @@ def _report(bundles: Sequence[Bundle], protocol: Protocol, result: PeerCompariso
 def _name(bundle: Bundle) -> str:
     spec = bundle.manifest
     count = len(spec.layout.points)
-    return f"{spec.model.preset}, {spec.target} {spec.scheme.name}, {count} landmarks, {BundleStages(bundle).engine}"
+    return f"{spec.model.preset}, {spec.target} {spec.scheme.name}, {count} landmarks, {BundleNetwork(bundle).engine}"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qlot.benchmarks.protocol import Protocol, Rounds, fit_line, measure
+from qlot.benchmarks.protocol import Rounds, TimingProtocol, fit_line, measure
 from qlot.benchmarks.studies.naive import load_naive
 from qlot.export.errors import ExportError, TargetError
 from qlot.export.pipeline import ExportRequest, export
@@ -17,9 +17,9 @@ from qlot.model.checkpoint import load_checkpoint
 from qlot.model.layout import load_layout
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import Lowering, Scheme, Target
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate, steps
 from qlot.runtime.network.sessions.base import Session
-from qlot.runtime.network.stages import BundleStages
 from qlot.runtime.network.state import State, move_crop
 from qlot.runtime.tracking.result import CropBox, FloatArray
 
@@ -116,7 +116,7 @@ class Comparison:
         return (*against_naive, Bound(f"iteration / iteration of {onnx}", 1.2, b / self.fit(onnx).b))
 
 
-def compare(checkpoint: Path, protocol: Protocol, folder: Path, progress: Callable[[str], None]) -> Comparison:
+def compare(checkpoint: Path, protocol: TimingProtocol, folder: Path, progress: Callable[[str], None]) -> Comparison:
     """Export everything into `folder`, check that all variants agree, and time them on one thread.
 
     Raises:
@@ -142,7 +142,7 @@ def compare(checkpoint: Path, protocol: Protocol, folder: Path, progress: Callab
         calls[NAIVE, k] = _naive(load_naive(model, layout, k), image, state)
     engines = []
     for variant, bundle in bundles.items():
-        stages = BundleStages(bundle)
+        stages = BundleNetwork(bundle)
         engines.append(stages.engine)
         calls |= {(variant.name, k): _staged(stages, image, state, k) for k in COUNTS}
         if "refiner_unrolled" in bundle.manifest.stages:
@@ -165,7 +165,7 @@ def _tracked_frame(bundle: Bundle) -> tuple[FloatArray, State]:
     return image, move_crop(state, old, new, bundle.manifest.preprocessing.size)
 
 
-def _staged(stages: BundleStages, image: FloatArray, state: State, count: int) -> Call:
+def _staged(stages: BundleNetwork, image: FloatArray, state: State, count: int) -> Call:
     def call() -> State:
         *_, last = steps(stages, stages.extract(image), state, count, Gate())
         return last
@@ -173,7 +173,7 @@ def _staged(stages: BundleStages, image: FloatArray, state: State, count: int) -
     return call
 
 
-def _unrolled(stages: BundleStages, image: FloatArray, state: State) -> Call:
+def _unrolled(stages: BundleNetwork, image: FloatArray, state: State) -> Call:
     return lambda: stages.refine_unrolled(stages.extract(image), state, Gate())
 
 

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from qlot.benchmarks.protocol import QUICK, Protocol, host, summary
+from qlot.benchmarks.protocol import QUICK, TimingProtocol, host, summary
 from qlot.runtime.errors import QlotError
 from qlot.runtime.partial import written_whole
 
@@ -45,7 +45,7 @@ def main(
 
     if out is not None and not out.parent.is_dir():
         raise QlotError(f"--json: there is no folder {out.parent}")
-    protocol = replace(QUICK if quick else Protocol(), cpu_time=cpu_time)
+    protocol = replace(QUICK if quick else TimingProtocol(), cpu_time=cpu_time)
     console = Console()
     with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
         result = compare(resolve_checkpoint(checkpoint), protocol, Path(folder), status.update)
@@ -55,7 +55,7 @@ def main(
             temporary.write_text(json.dumps(_record(checkpoint, protocol, result), indent=1) + "\n", encoding="utf-8")
 
 
-def _report(console: Console, checkpoint: str, protocol: Protocol, result: Comparison) -> None:
+def _report(console: Console, checkpoint: str, protocol: TimingProtocol, result: Comparison) -> None:
     from qlot.benchmarks.studies.comparison import COUNTS, NAIVE
 
     for label, text in (
@@ -84,7 +84,7 @@ def _report(console: Console, checkpoint: str, protocol: Protocol, result: Compa
     console.print(frames, fits, bounds)
 
 
-def _record(checkpoint: str, protocol: Protocol, result: Comparison) -> dict[str, Any]:
+def _record(checkpoint: str, protocol: TimingProtocol, result: Comparison) -> dict[str, Any]:
     return {
         "host": host(),
         "engines": result.engines,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qlot.export.calibration.clips import MIN_CALIBRATION_FRAMES, Clip
+from qlot.export.calibration.frames import MIN_CALIBRATION_FRAMES, FrameSet
 from qlot.export.errors import ExportError
 from qlot.export.graphs.stages import Stage
 from qlot.runtime.bundle.manifest import CalibrationSpec, StageName, TrackerSpec
@@ -24,17 +24,17 @@ from qlot.runtime.tracking.tracker import Tracker
 
 RESET_EVERY = 25  # frames
 
-Feeds = dict[StageName, list[Mapping[str, NDArray[np.float32]]]]
+RecordedInputs = dict[StageName, list[Mapping[str, NDArray[np.float32]]]]
 
 
 @dataclass
-class RecordingStages:
+class RecordingNetwork:
     """The float stages about to be converted, run in PyTorch, with every input kept."""
 
     stages: Sequence[Stage]
     size: int
     gate: NDArray[np.float32]  # (2,) for the unrolled refiner
-    feeds: Feeds = field(default_factory=lambda: {"extractor": [], "refiner": [], "refiner_unrolled": []})
+    feeds: RecordedInputs = field(default_factory=lambda: {"extractor": [], "refiner": [], "refiner_unrolled": []})
     fresh: bool = False  # no step yet since the last extraction
 
     def extract(self, image: FloatArray) -> Features:
@@ -59,14 +59,14 @@ class RecordingStages:
         return {t.name: value.numpy() for t, value in zip(stage.outputs, outputs, strict=True)}
 
 
-def record(stages: Sequence[Stage], spec: TrackerSpec, clip: Clip) -> Feeds:
+def record(stages: Sequence[Stage], spec: TrackerSpec, clip: FrameSet) -> RecordedInputs:
     """Track a clip with the float stages and return the inputs of each.
 
     Raises:
         ExportError: the face is tracked in fewer frames than calibration needs.
     """
     gate = np.array([spec.gate.radius, spec.gate.cutoff], np.float32)
-    recorder = RecordingStages(stages, spec.preprocessing.size, gate)
+    recorder = RecordingNetwork(stages, spec.preprocessing.size, gate)
     tracker = Tracker(spec, recorder)
     tracked, pause = 0, 0.0
     for i, frame in enumerate(clip.frames):
@@ -83,7 +83,7 @@ def record(stages: Sequence[Stage], spec: TrackerSpec, clip: Clip) -> Feeds:
     return recorder.feeds
 
 
-def calibration_spec(clip: Clip, feeds: Feeds, stages: Sequence[Stage]) -> CalibrationSpec:
+def calibration_spec(clip: FrameSet, feeds: RecordedInputs, stages: Sequence[Stage]) -> CalibrationSpec:
     """State the way the manifest keeps it what was recorded over a clip for these stages."""
     return CalibrationSpec(
         source=clip.source,

@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.export.bundle.spec import tracker_spec
-from qlot.export.confidence.scenes import FACES, OTHERS, Rng, Scene, near
+from qlot.export.confidence.scenes import FACES, OTHERS, CropScene, Rng, near
 from qlot.model.checkpoint import load_checkpoint
 from qlot.model.layout import Layout, load_layout
-from qlot.model.stages import TorchStages
+from qlot.model.torch_network import TorchNetwork
 from qlot.runtime.bundle.defaults import CROP
 from qlot.runtime.bundle.manifest import ConfidenceSpec, TrackerSpec
-from qlot.runtime.network.recurrence import Gate, Stages, steps
+from qlot.runtime.network.recurrence import Gate, Network, steps
 from qlot.runtime.network.state import State, cold_start
 from qlot.runtime.tracking.confidence import log_spread, logistic
 from qlot.runtime.tracking.crop import crop_of, fit_crop, sample_crop, to_frame
@@ -51,7 +51,7 @@ class Observation:
     on_face: bool
 
 
-def collect(stages: Stages, spec: TrackerSpec, scenes: Iterable[Scene], seed: int = 0) -> list[Observation]:
+def collect(stages: Network, spec: TrackerSpec, scenes: Iterable[CropScene], seed: int = 0) -> list[Observation]:
     """Look at each scene's face, at two pictures without one, and at what a tracker sees next.
 
     A look is labelled by its outcome: on the face where its fitted crop agrees with the known one (`ON_FACE`), off it
@@ -71,35 +71,35 @@ def collect(stages: Stages, spec: TrackerSpec, scenes: Iterable[Scene], seed: in
 
 
 class _Looks:
-    def __init__(self, stages: Stages, spec: TrackerSpec) -> None:
+    def __init__(self, stages: Network, spec: TrackerSpec) -> None:
         self.stages, self.spec = stages, spec
         self.points = np.array(spec.layout.points)
         self.gate = Gate(spec.gate.radius, spec.gate.cutoff)
         self.seen: list[Observation] = []
 
-    def cold(self, kind: str, scene: Scene, rng: Rng) -> tuple[Scene, State]:
+    def cold(self, kind: str, scene: CropScene, rng: Rng) -> tuple[CropScene, State]:
         shown = {**FACES, **OTHERS}[kind](scene, rng)
         start = cold_start(self.points, self.stages.size, self.spec.state.hidden[2])
         state = self._look(shown, start, self.spec.iterations.cold)
         self._note(kind, shown, state)
         return shown, state
 
-    def tracked(self, face: Scene, state: State, rng: Rng) -> None:
-        box = near(Scene(face.rgb, face.box, face.box), rng, 0.05, 0.05).box
-        moved = Scene(face.rgb, box, face.face)
+    def tracked(self, face: CropScene, state: State, rng: Rng) -> None:
+        box = near(CropScene(face.rgb, face.box, face.box), rng, 0.05, 0.05).box
+        moved = CropScene(face.rgb, box, face.face)
         self._note("tracked", moved, self._look(moved, state, self.spec.iterations.tracking))
 
-    def gone(self, other: Scene, state: State) -> None:
+    def gone(self, other: CropScene, state: State) -> None:
         for _ in range(2):
             state = self._look(other, state, self.spec.iterations.tracking)
         self._note("gone", other, state)
 
-    def _look(self, scene: Scene, state: State, count: int) -> State:
+    def _look(self, scene: CropScene, state: State, count: int) -> State:
         features = self.stages.extract(sample_crop(scene.rgb, scene.box, self.stages.size))
         *_, state = steps(self.stages, features, state, count, self.gate)
         return state
 
-    def _note(self, kind: str, scene: Scene, state: State) -> None:
+    def _note(self, kind: str, scene: CropScene, state: State) -> None:
         fit = fit_crop(self.points, state.landmarks[0, :, :2])
         if not fit.sound:
             return  # the tracker refuses these without asking for a confidence
@@ -214,7 +214,7 @@ def _split(observations: Sequence[Observation]) -> tuple[Values, Values]:
     )
 
 
-def labelled_faces(folder: Path, split: str, layout: Layout, count: int, seed: int = 0) -> Iterator[Scene]:
+def labelled_faces(folder: Path, split: str, layout: Layout, count: int, seed: int = 0) -> Iterator[CropScene]:
     """Yield up to `count` faces in random order, with the crop that the rule gives for their labels."""
     table = np.load(folder / f"{split}.npz")
     with tarfile.open(folder / f"{split}.tar") as images:
@@ -223,7 +223,7 @@ def labelled_faces(folder: Path, split: str, layout: Layout, count: int, seed: i
             assert file is not None
             bgr = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
             face = crop_of(fit_crop(layout.points, table["ibug68"][i]), CROP)
-            yield Scene(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), face, face)
+            yield CropScene(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), face, face)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model, labels = load_checkpoint(options.weights), load_layout("ibug68")
     out: dict[str, dict[str, object]] = {"confidence": {}, "validation": {}}
     for layout in map(load_layout, options.layouts):
-        stages = TorchStages(model, layout)
+        stages = TorchNetwork(model, layout)
         spec = tracker_spec(model.config, layout, UNFITTED)
         train = labelled_faces(options.data, "faces_train", labels, options.faces)
         held_back = labelled_faces(options.data, "faces_val", labels, options.faces // 2)

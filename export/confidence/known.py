@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from functools import cache
 
 from qlot.export.bundle.spec import tracker_spec
-from qlot.export.calibration.clips import calibration_clip
+from qlot.export.calibration.frames import calibration_clip
 from qlot.export.confidence.fit import collect, fit_confidence
-from qlot.export.confidence.scenes import Scene
+from qlot.export.confidence.scenes import CropScene
 from qlot.export.errors import ExportError
 from qlot.model.checkpoint import checkpoint_metadata
 from qlot.model.config import QLOTConfig
 from qlot.model.layout import Layout, load_layout
-from qlot.model.stages import TorchStages
+from qlot.model.torch_network import TorchNetwork
 from qlot.model.weights import DEFAULT, load_default, weights_path
 from qlot.runtime.bundle.manifest import ConfidenceSpec
 from qlot.runtime.tracking.result import Status
@@ -41,7 +41,7 @@ def known_confidence(metadata: Mapping[str, str], layout: Layout) -> ConfidenceS
         raise ExportError(f"the checkpoint's metadata has an unusable {KEY!r}: {e}") from e
 
 
-def builtin_confidence(stages: TorchStages, config: QLOTConfig, layout: Layout) -> ConfidenceSpec:
+def builtin_confidence(stages: TorchNetwork, config: QLOTConfig, layout: Layout) -> ConfidenceSpec:
     """Fit the constants on the calibration part of the sample clip.
 
     Raises:
@@ -56,16 +56,16 @@ def builtin_confidence(stages: TorchStages, config: QLOTConfig, layout: Layout) 
 
 
 @cache
-def _scenes() -> tuple[Scene, ...]:
+def _scenes() -> tuple[CropScene, ...]:
     """Frames of the sample clip with the face's crop, where the shipped weights track it."""
     model, layout = load_default(), load_layout("wflw98")
     confidence = known_confidence(checkpoint_metadata(weights_path(DEFAULT)), layout)
     if confidence is None:
         raise ExportError(f"the shipped weights {DEFAULT} state no confidence for {layout.name}")
-    tracker = Tracker(tracker_spec(model.config, layout, confidence), TorchStages(model, layout))
+    tracker = Tracker(tracker_spec(model.config, layout, confidence), TorchNetwork(model, layout))
     scenes = []
     for frame in calibration_clip().frames:
         result = tracker.update(frame.rgb, frame.timestamp)
         if result.status is Status.TRACKING and result.crop is not None and frame.index % EVERY == 0:
-            scenes.append(Scene(frame.rgb, result.crop, result.crop))
+            scenes.append(CropScene(frame.rgb, result.crop, result.crop))
     return tuple(scenes)

@@ -18,7 +18,7 @@ Rng = np.random.Generator
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class CropScene:
     """A frame (H, W, 3), a crop to look at, and the crop that the rule gives for the face; None if there is no face."""
 
     rgb: Image
@@ -26,7 +26,7 @@ class Scene:
     face: CropBox | None
 
 
-def near(scene: Scene, rng: Rng, shift: float = 0.1, scale: float = 0.15) -> Scene:
+def near(scene: CropScene, rng: Rng, shift: float = 0.1, scale: float = 0.15) -> CropScene:
     """Return the face with a crop moved by up to `shift` sides and `scale` in ln side."""
     face = scene.face or scene.box
     radius, angle = shift * math.sqrt(rng.random()), rng.uniform(0, 2 * math.pi)
@@ -35,10 +35,10 @@ def near(scene: Scene, rng: Rng, shift: float = 0.1, scale: float = 0.15) -> Sce
         face.center_y + radius * face.side * math.sin(angle),
         face.side * math.exp(rng.uniform(-scale, scale)),
     )
-    return Scene(scene.rgb, box, scene.face)
+    return CropScene(scene.rgb, box, scene.face)
 
 
-def degraded(scene: Scene, rng: Rng) -> Scene:
+def degraded(scene: CropScene, rng: Rng) -> CropScene:
     """Return the face dark, noisy, or with the detail of one 30 to 70 pixels wide."""
     image = scene.rgb.astype(np.float32)
     kind = rng.integers(3)
@@ -50,33 +50,33 @@ def degraded(scene: Scene, rng: Rng) -> Scene:
         factor = max(2, round((scene.face or scene.box).side / rng.uniform(30, 70)))
         rows, columns = (np.minimum(np.arange(n) // factor * factor + factor // 2, n - 1) for n in image.shape[:2])
         image = image[rows][:, columns]
-    return near(Scene(_to_image(image), scene.box, scene.face), rng)
+    return near(CropScene(_to_image(image), scene.box, scene.face), rng)
 
 
-def elsewhere(scene: Scene, rng: Rng) -> Scene:
+def elsewhere(scene: CropScene, rng: Rng) -> CropScene:
     """Return a crop of any size anywhere in the frame; it may show part of the face."""
     height, width = scene.rgb.shape[:2]
     side = min(height, width) * math.exp(rng.uniform(math.log(0.2), math.log(0.9)))
-    return Scene(scene.rgb, CropBox(rng.uniform(0, width), rng.uniform(0, height), side), scene.face)
+    return CropScene(scene.rgb, CropBox(rng.uniform(0, width), rng.uniform(0, height), side), scene.face)
 
 
-def inside(scene: Scene, rng: Rng) -> Scene:
+def inside(scene: CropScene, rng: Rng) -> CropScene:
     """Return a crop of one part of the face."""
     face = scene.face or scene.box
     part = CropBox(face.center_x, face.center_y, face.side * rng.uniform(0.3, 0.45))
-    return Scene(scene.rgb, near(Scene(scene.rgb, part, part), rng, 0.7).box, scene.face)
+    return CropScene(scene.rgb, near(CropScene(scene.rgb, part, part), rng, 0.7).box, scene.face)
 
 
-def turned(scene: Scene, rng: Rng) -> Scene:
+def turned(scene: CropScene, rng: Rng) -> CropScene:
     """Return the face upside down or on its side."""
     face, way = scene.face or scene.box, Orientation(int(rng.choice([90, 180, 180, 270])))
     height, width = scene.rgb.shape[:2]
     x, y = way.points_upright(np.array([face.center_x, face.center_y]), width, height)
     box = CropBox(float(x), float(y), face.side)
-    return Scene(way.upright(scene.rgb), near(Scene(scene.rgb, box, box), rng).box, None)
+    return CropScene(way.upright(scene.rgb), near(CropScene(scene.rgb, box, box), rng).box, None)
 
 
-def shuffled(scene: Scene, rng: Rng) -> Scene:
+def shuffled(scene: CropScene, rng: Rng) -> CropScene:
     """Return the face cut into square tiles, put together at random: eyes and mouths in the wrong places."""
     face = scene.face or scene.box
     image, tile = scene.rgb.copy(), max(2, int(face.side * rng.uniform(0.1, 0.3)))
@@ -85,20 +85,20 @@ def shuffled(scene: Scene, rng: Rng) -> Scene:
     for (y, x), source in zip(tiles, rng.permutation(len(tiles)), strict=True):
         v, u = tiles[source]
         image[y : y + tile, x : x + tile] = scene.rgb[v : v + tile, u : u + tile]
-    return Scene(image, near(scene, rng).box, None)
+    return CropScene(image, near(scene, rng).box, None)
 
 
-def covered(scene: Scene, rng: Rng) -> Scene:
+def covered(scene: CropScene, rng: Rng) -> CropScene:
     """Return the face under a blotchy patch; hair, neck and surroundings stay."""
     face = scene.face or scene.box
     image = scene.rgb.copy()
     x0, y0, x1, y1 = _bounds(face, image, 0.42)
     patch = _blotches(rng, max(y1 - y0, x1 - x0, 1))
     image[y0:y1, x0:x1] = patch[: y1 - y0, : x1 - x0]
-    return Scene(image, near(scene, rng).box, None)
+    return CropScene(image, near(scene, rng).box, None)
 
 
-def texture(scene: Scene, rng: Rng) -> Scene:
+def texture(scene: CropScene, rng: Rng) -> CropScene:
     """Return no photograph at all: blotches, noise, a ramp, a checkerboard or a single colour."""
     size, kind = 256, rng.integers(5)
     y, x = np.mgrid[:size, :size]
@@ -114,11 +114,11 @@ def texture(scene: Scene, rng: Rng) -> Scene:
         image = _to_image(((x // width + y // width) % 2 * rng.uniform(60, 255))[..., None].repeat(3, -1))
     else:
         image = np.broadcast_to(rng.integers(0, 256, 3, np.uint8), (size, size, 3))
-    return Scene(image, CropBox(127.5, 127.5, rng.uniform(60, 250)), None)
+    return CropScene(image, CropBox(127.5, 127.5, rng.uniform(60, 250)), None)
 
 
-FACES: dict[str, Callable[[Scene, Rng], Scene]] = {"near": near, "degraded": degraded}
-OTHERS: dict[str, Callable[[Scene, Rng], Scene]] = {
+FACES: dict[str, Callable[[CropScene, Rng], CropScene]] = {"near": near, "degraded": degraded}
+OTHERS: dict[str, Callable[[CropScene, Rng], CropScene]] = {
     "elsewhere": elsewhere,
     "inside": inside,
     "turned": turned,

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from qlot.model.fuse import FusedQLOT
-from qlot.model.gate import Gate
+from qlot.model.gate import TensorGate
 from qlot.model.qlot import Features, advance
 from qlot.model.refiner import Update
-from qlot.model.state import State
+from qlot.model.state import TensorState
 from qlot.runtime.bundle.manifest import StageName, TensorSpec
 
 
@@ -34,7 +34,7 @@ class Stage:
         return tuple(torch.zeros(t.shape) for t in self.inputs)
 
 
-class Extractor(nn.Module):
+class ExtractorGraph(nn.Module):
     """Once per frame."""
 
     def __init__(self, model: FusedQLOT) -> None:
@@ -47,7 +47,7 @@ class Extractor(nn.Module):
         return (*levels, context)
 
 
-class Refiner(nn.Module):
+class RefinerGraph(nn.Module):
     """Once per iteration; the gate and the addition are the caller's."""
 
     def __init__(self, model: FusedQLOT) -> None:
@@ -61,7 +61,7 @@ class Refiner(nn.Module):
         return update
 
 
-class UnrolledRefiner(nn.Module):
+class UnrolledRefinerGraph(nn.Module):
     """K iterations in one call; the gate is inside, its radius and cutoff are inputs."""
 
     def __init__(self, model: FusedQLOT, iterations: int) -> None:
@@ -73,12 +73,12 @@ class UnrolledRefiner(nn.Module):
         *levels, context, landmarks, hidden, gate = tensors
         features = Features(tuple(levels), context)
         position, covariance, delta = landmarks.split([2, 3, 2], -1)
-        state = State(position, covariance, delta, hidden)  # in pixels, like all that the deployed network takes
+        state = TensorState(position, covariance, delta, hidden)  # in pixels, like all that the deployed network takes
         total = torch.zeros_like(state.delta)
         for _ in range(self.iterations):
             landmarks = torch.cat([state.position, state.covariance, state.delta], -1)
             update: Update = self.model.refine(features, landmarks, state.hidden)
-            state = advance(state, update, Gate(gate[0], gate[1]))
+            state = advance(state, update, TensorGate(gate[0], gate[1]))
             total = total + state.delta
         return total, state.delta, state.covariance, state.hidden
 
@@ -101,9 +101,13 @@ def make_stages(model: FusedQLOT, unrolled: int | None = None) -> list[Stage]:
     hidden_out = _spec("hidden_out", hidden.shape, "next recurrent hidden state", "1")
     image = _spec("image", (1, 3, cfg.image_size, cfg.image_size), "RGB crop, not normalised", "[0, 1]")
     stages = [
-        Stage("extractor", Extractor(model).eval(), (image,), features, 0),
+        Stage("extractor", ExtractorGraph(model).eval(), (image,), features, 0),
         Stage(
-            "refiner", Refiner(model).eval(), (*features, landmarks, hidden), (displacement, covariance, hidden_out), 1
+            "refiner",
+            RefinerGraph(model).eval(),
+            (*features, landmarks, hidden),
+            (displacement, covariance, hidden_out),
+            1,
         ),
     ]
     if unrolled is not None:
@@ -111,7 +115,7 @@ def make_stages(model: FusedQLOT, unrolled: int | None = None) -> list[Stage]:
         total = _spec("total_displacement", (1, n, 2), "sum of the gated displacements of all steps", "px")
         last = displacement.model_copy(update={"meaning": "last gated displacement, the state's dx, dy"})
         outputs = (total, last, covariance, hidden_out)
-        module = UnrolledRefiner(model, unrolled).eval()
+        module = UnrolledRefinerGraph(model, unrolled).eval()
         stages.append(Stage("refiner_unrolled", module, (*features, landmarks, hidden, gate), outputs, unrolled))
     return stages
 

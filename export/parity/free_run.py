@@ -8,19 +8,19 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.export.calibration.clips import Clip, to_uint8
+from qlot.export.calibration.frames import FrameSet, to_uint8
 from qlot.export.errors import ExportError
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.parity.spread import Check, Spread
 from qlot.metrics import interocular, second_difference
-from qlot.model.stages import TorchStages
+from qlot.model.torch_network import TorchNetwork
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import LayoutSpec, ParitySpec, TrackerSpec
 from qlot.runtime.errors import ParityError
-from qlot.runtime.network.recurrence import Gate, Stages, gate_factor
+from qlot.runtime.network.bundle_network import BundleNetwork
+from qlot.runtime.network.recurrence import Gate, Network, gate_factor
 from qlot.runtime.network.replay import ReplayReport, compare, run_frames
-from qlot.runtime.network.stages import BundleStages
 from qlot.runtime.network.state import State
 from qlot.runtime.tracking.crop import sample_crop, to_frame
 from qlot.runtime.tracking.result import CropBox, Status
@@ -39,7 +39,7 @@ class TrackedFrame:
     crop: NDArray[np.uint8]
 
 
-def track(reference: TorchStages, spec: TrackerSpec, clip: Clip, frames: int) -> list[TrackedFrame]:
+def track(reference: TorchNetwork, spec: TrackerSpec, clip: FrameSet, frames: int) -> list[TrackedFrame]:
     """Return the first so many frames in a row in which the face is tracked.
 
     Raises:
@@ -62,7 +62,7 @@ def track(reference: TorchStages, spec: TrackerSpec, clip: Clip, frames: int) ->
     )
 
 
-def record_reference(reference: TorchStages, spec: TrackerSpec, clip: Clip, frames: int) -> GoldenSequence:
+def record_reference(reference: TorchNetwork, spec: TrackerSpec, clip: FrameSet, frames: int) -> GoldenSequence:
     """Track a clip in PyTorch, and record crops, boxes and every state of a free run over them.
 
     The crops are rounded to uint8 before the run, so that every runtime starts from the same numbers.
@@ -74,7 +74,9 @@ def record_reference(reference: TorchStages, spec: TrackerSpec, clip: Clip, fram
     return record_run(reference, spec, np.stack([f.crop for f in tracked]), [f.box for f in tracked])
 
 
-def record_run(stages: Stages, spec: TrackerSpec, crops: NDArray[np.uint8], boxes: Sequence[CropBox]) -> GoldenSequence:
+def record_run(
+    stages: Network, spec: TrackerSpec, crops: NDArray[np.uint8], boxes: Sequence[CropBox]
+) -> GoldenSequence:
     """Run free over crops (T, S, S, 3) from a cold start, and record every state."""
     frames = len(crops)
     steps = np.full(frames, spec.iterations.tracking, np.int32)
@@ -169,7 +171,7 @@ class ParityReport(ReplayReport):
 
 def measure(bundle: Bundle, reference: GoldenSequence, plan: SchemePlan) -> ParityReport:
     """Run a bundle free over the frames of a PyTorch sequence of at least three frames."""
-    stages = BundleStages(bundle)
+    stages = BundleNetwork(bundle)
     layout, size = bundle.manifest.layout, bundle.manifest.preprocessing.size
     frames = list(run_frames(stages, reference, np.array(layout.points)))
     replayed = compare(iter(frames), reference, layout.names, plan.tolerance, stages.engine)
@@ -222,7 +224,7 @@ def _flicker(landmarks: Sequence[NDArray[np.float32]], reference: GoldenSequence
     return second_difference(np.array(track), 1.0)
 
 
-def parity_spec(report: ReplayReport, reference: TorchStages, clip: Clip) -> ParitySpec:
+def parity_spec(report: ReplayReport, reference: TorchNetwork, clip: FrameSet) -> ParitySpec:
     """State a report the way the manifest keeps it."""
     return ParitySpec(
         reference=reference.engine,

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlot.export.calibration.clips import Clip
+from qlot.export.calibration.frames import FrameSet
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.graphs.stages import Stage
 from qlot.export.parity.free_run import PARITY_LENGTH, ParityReport, measure, record_run, track
 from qlot.export.parity.spread import Check
-from qlot.export.parity.stages import Answer, FloatStages, StagesReport, Witness, measure_stages
+from qlot.export.parity.stages import Answer, FloatGraphs, StagesReport, Witness, measure_stages
 from qlot.export.parity.task import ExactClip, TaskReport, exact_clips, measure_task
-from qlot.model.stages import TorchStages
+from qlot.model.torch_network import TorchNetwork
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import TrackerSpec
@@ -61,7 +61,7 @@ class Levels:
             raise ParityError(f"{'; '.join(c.text for c in self.failed)} ({self.free.engine}).")
 
 
-def record_levels(reference: TorchStages, spec: TrackerSpec, clip: Clip) -> Reference:
+def record_levels(reference: TorchNetwork, spec: TrackerSpec, clip: FrameSet) -> Reference:
     """Run float PyTorch over the parity clip and the exact clips made of it.
 
     Raises:
@@ -83,6 +83,6 @@ def measure_levels(bundle: Bundle, reference: Reference, stages: Sequence[Stage]
         plan: its scheme.
     """
     free = measure(bundle, reference.run, plan)
-    floats = FloatStages(stages, bundle.manifest.preprocessing.size)
+    floats = FloatGraphs(stages, bundle.manifest.preprocessing.size)
     alone = measure_stages(bundle, floats, reference.calls, reference.run, plan, free.gate)
     return Levels(alone, free, measure_task(bundle, reference.exact, free, plan))

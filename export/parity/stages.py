@@ -21,8 +21,8 @@ from qlot.export.parity.spread import Check, Spread
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import StageName, ToleranceSpec
-from qlot.runtime.network.recurrence import Features, Gate, Stages, gate_factor
-from qlot.runtime.network.stages import BundleStages
+from qlot.runtime.network.bundle_network import BundleNetwork
+from qlot.runtime.network.recurrence import Features, Gate, Network, gate_factor
 from qlot.runtime.network.state import State
 from qlot.runtime.tracking.result import FloatArray
 
@@ -34,7 +34,7 @@ Answer = tuple[FloatArray, FloatArray, FloatArray]  # displacement (1, N, 2) px,
 class Witness:
     """Stages that remember what the refiner was asked, and what it answered."""
 
-    stages: Stages
+    stages: Network
     calls: list[tuple[State, Answer]] = field(default_factory=list)
 
     @property
@@ -54,7 +54,7 @@ class Witness:
 
 
 @dataclass(frozen=True, eq=False)
-class FloatStages:
+class FloatGraphs:
     """The stages as they were converted, in float32 PyTorch: their features have the form that the bundle's have."""
 
     stages: Sequence[Stage]
@@ -147,7 +147,7 @@ class StagesReport:
 
 def measure_stages(
     bundle: Bundle,
-    floats: FloatStages,
+    floats: FloatGraphs,
     calls: Sequence[tuple[State, Answer]],
     run: GoldenSequence,
     plan: SchemePlan,
@@ -163,7 +163,7 @@ def measure_stages(
         plan: the bundle's scheme.
         gate: at which gate factors are compared.
     """
-    ours = BundleStages(bundle)
+    ours = BundleNetwork(bundle)
     errors: dict[StageName, list[dict[str, Array]]] = {"extractor": [], "refiner": []}
     signals = {t.name: _Signal() for t in bundle.manifest.stages["extractor"].outputs}
     waiting = iter(calls)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.export.calibration.clips import to_uint8
+from qlot.export.calibration.frames import to_uint8
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.parity.free_run import ParityReport, TrackedFrame, record_run
 from qlot.export.parity.spread import Check
@@ -23,9 +23,9 @@ from qlot.metrics import face_size, interocular, nme, nmf, sine_lag
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import LayoutSpec, TrackerSpec
-from qlot.runtime.network.recurrence import Stages
+from qlot.runtime.network.bundle_network import BundleNetwork
+from qlot.runtime.network.recurrence import Network
 from qlot.runtime.network.replay import run_frames
-from qlot.runtime.network.stages import BundleStages
 from qlot.runtime.tracking.crop import sample_crop
 from qlot.runtime.tracking.result import CropBox
 
@@ -114,7 +114,7 @@ class TaskReport:
         return tuple(Check("c", name, what, 100 * change, 100 * most, "%") for name, what, change, most in bounded)
 
 
-def exact_clips(reference: Stages, spec: TrackerSpec, frame: TrackedFrame) -> tuple[ExactClip, ...]:
+def exact_clips(reference: Network, spec: TrackerSpec, frame: TrackedFrame) -> tuple[ExactClip, ...]:
     """Make a clip at rest and a moving one of a tracked frame, and track both in PyTorch."""
     time = (np.arange(LEAD_IN + MEASURED) - LEAD_IN) / FPS
     turn = 2 * math.pi * HERTZ * time
@@ -132,7 +132,7 @@ def exact_clips(reference: Stages, spec: TrackerSpec, frame: TrackedFrame) -> tu
 
 def measure_task(bundle: Bundle, clips: Sequence[ExactClip], real: ParityReport, plan: SchemePlan) -> TaskReport:
     """Track the exact clips with a bundle, and put the real clip's steadiness beside them."""
-    stages, layout = BundleStages(bundle), bundle.manifest.layout
+    stages, layout = BundleNetwork(bundle), bundle.manifest.layout
     reports = []
     for clip in clips:
         states = run_frames(stages, clip.run, np.array(layout.points))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from qlot.export.calibration.clips import parity_clip
+from qlot.export.calibration.frames import parity_clip
 from qlot.export.errors import ExportError
 from qlot.export.graphs.schemes import PLANS
 from qlot.export.graphs.stages import make_stages
@@ -20,7 +20,7 @@ from qlot.export.report.page import Findings, check_place, write_page
 from qlot.model.checkpoint import file_sha256
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout
-from qlot.model.stages import TorchStages, write_mask
+from qlot.model.torch_network import TorchNetwork, write_mask
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import LayoutSpec
 
@@ -51,7 +51,7 @@ def verify_against_torch(
             "--checkpoint."
         )
     model, layout = load_model(path), _layout(manifest.layout)
-    expected = record_levels(TorchStages(model, layout), manifest, parity_clip())
+    expected = record_levels(TorchNetwork(model, layout), manifest, parity_clip())
     points = torch.tensor(layout.points, dtype=torch.float32)
     fused = fuse(model, points, mask=write_mask(layout), lowering=manifest.lowering)
     levels = measure_levels(bundle, expected, make_stages(fused), PLANS[manifest.scheme.name])

@@ -12,7 +12,7 @@ import numpy as np
 
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
-from qlot.runtime.network.stages import BundleStages
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.state import State
 
 UNTIMED, TIMED = 5, 40  # calls
@@ -29,7 +29,7 @@ class HostLatency:
 
 def measure_latency(bundle: Bundle, run: GoldenSequence) -> HostLatency:
     """Time extractor and refiner in turn, on a tracked frame of a recorded run."""
-    stages = BundleStages(bundle, threads=1)
+    stages = BundleNetwork(bundle, threads=1)
     at = min(1, len(run.crops) - 1)
     image = np.ascontiguousarray(run.crops[at].transpose(2, 0, 1)[None], np.float32) / np.float32(255)
     features, state = stages.extract(image), State(run.landmarks[at, run.steps[at] - 1][None], run.hidden[at][None])

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from qlot.export.calibration.clips import Clip, calibration_clip
+from qlot.export.calibration.frames import FrameSet, calibration_clip
 from qlot.export.errors import ExportError, SchemeError
 from qlot.export.graphs.schemes import ALIASES
 from qlot.export.parity.spread import Spread
 from qlot.export.pipeline import ExportRequest, load_model, resolve_checkpoint
-from qlot.export.sensitivity.measure import SCHEMES, Cost, QuantisedScheme, Subject, prepare
+from qlot.export.sensitivity.measure import SCHEMES, Cost, QuantisedScheme, Study, prepare
 from qlot.model.checkpoint import checkpoint_metadata, file_sha256
 from qlot.model.layout import LayoutError, load_layout
 from qlot.runtime.partial import written_whole
@@ -96,7 +96,7 @@ def _text(spread: Spread) -> str:
     return f"{spread.median:.3f} / {spread.max:.2f}"
 
 
-def _document(path: Path, layout: str, clip: Clip | None, subject: Subject, costs: Sequence[Cost]) -> Any:
+def _document(path: Path, layout: str, clip: FrameSet | None, subject: Study, costs: Sequence[Cost]) -> Any:
     return {
         "checkpoint": path.name,
         "checkpoint_sha256": file_sha256(path),

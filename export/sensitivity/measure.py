@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from qlot.export.bundle.spec import tracker_spec
-from qlot.export.calibration.clips import Clip, parity_clip
-from qlot.export.calibration.record import Feeds, record
+from qlot.export.calibration.frames import FrameSet, parity_clip
+from qlot.export.calibration.record import RecordedInputs, record
 from qlot.export.confidence.known import builtin_confidence, known_confidence
 from qlot.export.graphs.schemes import Arithmetic, SchemePlan, plan_for
 from qlot.export.graphs.stages import Stage, make_stages
@@ -35,10 +35,10 @@ from qlot.export.targets.onnx import convert as target
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout
 from qlot.model.qlot import QLOT
-from qlot.model.stages import TorchStages, write_mask
+from qlot.model.torch_network import TorchNetwork, write_mask
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import StageName, StageSpec, TrackerSpec
-from qlot.runtime.network.recurrence import Features, Gate, Stages, steps
+from qlot.runtime.network.recurrence import Features, Gate, Network, steps
 from qlot.runtime.network.replay import run_frames
 from qlot.runtime.network.sessions import open_session
 from qlot.runtime.network.sessions.base import Session
@@ -142,7 +142,7 @@ class Cost:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class Study:
     """A deployed network and what it is measured on.
 
     Attributes:
@@ -157,7 +157,7 @@ class Subject:
     spec: TrackerSpec
     reference: GoldenSequence
     cold: Sequence[Sequence[NDArray[np.float32]]]
-    feeds: Feeds
+    feeds: RecordedInputs
 
     @property
     def size(self) -> int:
@@ -213,7 +213,7 @@ class Subject:
         cold, tracked = self._errors(running)
         return Cost(name, scheme, saved, Spread.of(cold[:, 0]), Spread.of(cold[:, -1]), Spread.of(tracked))
 
-    def _errors(self, running: Stages) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _errors(self, running: Network) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return distances of cold starts (frames, K, N), and of tracked frames' results (T - 1, N)."""
         points = np.array(self.spec.layout.points)
         found = _cold_runs(running, self.reference, points)
@@ -223,7 +223,7 @@ class Subject:
         return np.array(cold), _distances(results[1:], wanted[1:])
 
 
-def prepare(model: QLOT, layout: Layout, metadata: Mapping[str, str], calibration: Clip | None) -> Subject:
+def prepare(model: QLOT, layout: Layout, metadata: Mapping[str, str], calibration: FrameSet | None) -> Study:
     """Return a network with its reference run over the parity clip, and its calibration inputs.
 
     Args:
@@ -235,7 +235,7 @@ def prepare(model: QLOT, layout: Layout, metadata: Mapping[str, str], calibratio
     Raises:
         ExportError: the network does not track the face of the parity clip, or of the calibration clip.
     """
-    stages = TorchStages(model, layout)
+    stages = TorchNetwork(model, layout)
     confidence = known_confidence(metadata, layout) or builtin_confidence(stages, model.config, layout)
     spec = tracker_spec(model.config, layout, confidence)
     points = torch.tensor(layout.points, dtype=torch.float32)
@@ -244,7 +244,7 @@ def prepare(model: QLOT, layout: Layout, metadata: Mapping[str, str], calibratio
     made = make_stages(fused)
     feeds = record(made, spec, calibration) if calibration else {}
     cold = list(_cold_runs(stages, reference, layout.points))
-    return Subject({s.name: s for s in made}, spec, reference, cold, feeds)
+    return Study({s.name: s for s in made}, spec, reference, cold, feeds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,7 +274,7 @@ def _session(stage: Stage, graph: Graph) -> Session:
 
 
 def _cold_runs(
-    running: Stages, reference: GoldenSequence, points: NDArray[np.float64]
+    running: Network, reference: GoldenSequence, points: NDArray[np.float64]
 ) -> Iterator[list[NDArray[np.float32]]]:
     """Yield the landmarks (N, 7) after each step of every `COLD_EVERY`-th frame, started cold."""
     gate, count = Gate(float(reference.gate[0]), float(reference.gate[1])), int(reference.steps[0])

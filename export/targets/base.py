@@ -13,7 +13,7 @@ from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.graphs.stages import Stage
 from qlot.runtime.bundle.manifest import DelegationSpec, Lowering, StageName
 
-Feeds = Sequence[Mapping[str, NDArray[np.float32]]]
+StageInputs = Sequence[Mapping[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Converter(Protocol):
     DEFAULT_LOWERING: Lowering
     TOOLS: tuple[str, ...]  # distributions whose versions go into the manifest
 
-    def convert(self, stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
+    def convert(self, stage: Stage, plan: SchemePlan, calibration: StageInputs | None) -> Graph:
         """Convert a stage under a scheme; `calibration` are recorded inputs of this stage where the plan needs them."""
 
     def pack(self, stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:

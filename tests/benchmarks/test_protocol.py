@@ -4,14 +4,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qlot.benchmarks.protocol import Protocol, fit_line, measure
+from qlot.benchmarks.protocol import TimingProtocol, fit_line, measure
 from qlot.benchmarks.studies.comparison import COUNTS, NAIVE, Comparison
 
 
 def test_every_round_visits_every_variant_in_turn() -> None:
     seen: list[str] = []
     variants = {name: lambda name=name: seen.append(name) for name in "abc"}
-    times = measure(variants, Protocol(warm_up=1, rounds=2, calls=2))
+    times = measure(variants, TimingProtocol(warm_up=1, rounds=2, calls=2))
     assert "".join(seen) == "abc" + "aabbcc" + "ccbbaa"
     assert {name: t.shape for name, t in times.items()} == dict.fromkeys("abc", (2,))
     assert all((t >= 0).all() for t in times.values())

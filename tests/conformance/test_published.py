@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from qlot.model.checkpoint import load_state
-from qlot.model.gate import Gate
+from qlot.model.gate import TensorGate
 from qlot.model.qlot import QLOT
-from qlot.model.state import State, from_pixels, to_pixels
+from qlot.model.state import TensorState, from_pixels, to_pixels
 
 SIZE = 224
-GATE = Gate(2.0 / (SIZE / 2), 0.05)
+GATE = TensorGate(2.0 / (SIZE / 2), 0.05)
 Tensors = Callable[[str], torch.Tensor]
 
 
@@ -36,7 +36,7 @@ def model(reference: Tensors, shared: Path, request: pytest.FixtureRequest) -> Q
     return model.eval()
 
 
-def _check(reference: Tensors, case: str, state: State, px: float = 2e-3, hidden: float = 1e-4) -> None:
+def _check(reference: Tensors, case: str, state: TensorState, px: float = 2e-3, hidden: float = 1e-4) -> None:
     landmarks, wanted = to_pixels(state, SIZE), reference(f"{case}/out/predictions")
     moved = [0, 1, 5, 6]
     torch.testing.assert_close(landmarks[..., moved], wanted[..., moved], atol=px, rtol=0)
@@ -44,7 +44,7 @@ def _check(reference: Tensors, case: str, state: State, px: float = 2e-3, hidden
     torch.testing.assert_close(state.hidden, reference(f"{case}/out/hidden_state"), atol=hidden, rtol=0)
 
 
-def _start(reference: Tensors) -> State:
+def _start(reference: Tensors) -> TensorState:
     landmarks = reference("d/in/starting_landmarks")
     return from_pixels(landmarks, torch.zeros(*landmarks.shape[:2], 128), SIZE)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from qlot.model.gate import Gate
+from qlot.model.gate import TensorGate
 from qlot.model.layout import load_layout
 from qlot.model.state import to_pixels
 
@@ -24,7 +24,7 @@ MASK = torch.arange(98)[None] % 5 == 0
 def _run(model: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
     with torch.no_grad():
         first = model(networks.test_image().float(), POINTS, iterations=3)
-        second = model(networks.test_image(frame=1).float(), POINTS, first[-1], 2, Gate(2 / 48, 0.05), MASK)
+        second = model(networks.test_image(frame=1).float(), POINTS, first[-1], 2, TensorGate(2 / 48, 0.05), MASK)
     return np.stack([to_pixels(s, 96)[0].numpy() for s in [*first, *second]]), second[-1].hidden[0, ::7].numpy()
 
 

@@ -16,7 +16,7 @@ import torch
 
 from qlot.export.bundle import writer
 from qlot.export.bundle.spec import tracker_spec
-from qlot.export.calibration.record import Feeds, RecordingStages
+from qlot.export.calibration.record import RecordedInputs, RecordingNetwork
 from qlot.export.graphs.schemes import PLANS
 from qlot.export.graphs.stages import Stage, make_stages
 from qlot.export.parity.free_run import first_frames
@@ -26,7 +26,7 @@ from qlot.model.config import QLOTConfig, StageConfig
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout, load_layout
 from qlot.model.qlot import QLOT, Lowering
-from qlot.model.stages import TorchStages, write_mask
+from qlot.model.torch_network import TorchNetwork, write_mask
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import (
     SCHEMA_VERSION,
@@ -126,10 +126,10 @@ def images(frames: int) -> np.ndarray:
 
 
 @functools.cache
-def recorded(lowering: Lowering) -> Feeds:
+def recorded(lowering: Lowering) -> RecordedInputs:
     """Return what reaches each stage over eight frames of two steps."""
     gate = np.array([GATE.radius, GATE.cutoff], np.float32)
-    recorder = RecordingStages(stages(lowering), SMALL.image_size, gate)
+    recorder = RecordingNetwork(stages(lowering), SMALL.image_size, gate)
     state = cold_start(layout().points, SMALL.image_size, SMALL.hidden_width)
     for image in images(8):
         *_, state = steps(recorder, recorder.extract(image), state, 2, GATE)
@@ -146,7 +146,7 @@ def reference_sequence(frames: int = 4) -> GoldenSequence:
     landmarks = np.zeros((frames, 4, n, 7), np.float32)
     hidden = np.zeros((frames, n, SMALL.hidden_width), np.float32)
     blank = GoldenSequence(crops(frames), boxes, counts, landmarks, hidden, gate)
-    for t, states in enumerate(run_frames(TorchStages(network(), layout()), blank, layout().points)):
+    for t, states in enumerate(run_frames(TorchNetwork(network(), layout()), blank, layout().points)):
         landmarks[t, : len(states)] = [s.landmarks[0] for s in states]
         hidden[t] = states[-1].hidden[0]
     assert blank.crops.shape == (frames, size, size, 3)

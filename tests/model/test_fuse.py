@@ -23,7 +23,7 @@ from qlot.model.layers import ChannelShuffle, HeadedLinear
 from qlot.model.layout import load_layout
 from qlot.model.qlot import QLOT, Lowering, run
 from qlot.model.refiner import Update
-from qlot.model.state import State, cold_start, from_pixels, to_pixels
+from qlot.model.state import TensorState, cold_start, from_pixels, to_pixels
 from tests.conformance import networks
 
 SIZE = 96
@@ -51,7 +51,7 @@ def track(model: QLOT | FusedQLOT, mask: Tensor | None = None) -> Tensor:
     if isinstance(model, FusedQLOT):
         features = model.extract(image)
 
-        def refine(state: State) -> Update:
+        def refine(state: TensorState) -> Update:
             update = model.refine(features, to_pixels(state, size), state.hidden)
             found = torch.cat([update.delta, update.covariance, update.delta], -1)
             normalised = from_pixels(found, update.hidden, size)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qlot.model.layout import load_layout
-from qlot.model.state import State, clamp_output, cold_start, from_pixels, to_pixels
+from qlot.model.state import TensorState, clamp_output, cold_start, from_pixels, to_pixels
 from qlot.runtime.network import state as host
 
 values = st.floats(-500, 500, width=32)
@@ -43,10 +43,10 @@ def test_the_cold_start_is_the_hosts(size: int) -> None:
     assert ours.position.abs().max() > 1.2  # the jaw starts outside the image and is not clamped
 
 
-def _state(position: float, log_sigma: float) -> State:
+def _state(position: float, log_sigma: float) -> TensorState:
     rest = torch.full((1, 1, 2), 77.0, dtype=torch.float64)
     covariance = torch.tensor([[[log_sigma, -log_sigma, 50.0]]], dtype=torch.float64)
-    return State(torch.full_like(rest, position), covariance, rest, torch.full_like(rest, -9.0))
+    return TensorState(torch.full_like(rest, position), covariance, rest, torch.full_like(rest, -9.0))
 
 
 @given(st.floats(-9, 9), st.floats(-20, 20))

@@ -16,9 +16,9 @@ from onnx import numpy_helper
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence, write_golden
 from qlot.runtime.bundle.manifest import SCHEMA_VERSION
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate
 from qlot.runtime.network.replay import run_frames
-from qlot.runtime.network.stages import BundleStages
 
 S, N, C, X = 32, 5, 8, 6  # input side, landmarks, hidden and context channels
 FRAMES, COLD, UNROLLED = 3, 4, 2
@@ -144,7 +144,7 @@ def _golden(bundle: Bundle, seed: int) -> GoldenSequence:
         hidden=np.zeros((FRAMES, N, C), np.float32),
         gate=np.array([GATE.radius, GATE.cutoff], np.float32),
     )
-    for t, frame in enumerate(run_frames(BundleStages(bundle), sequence, POINTS)):
+    for t, frame in enumerate(run_frames(BundleNetwork(bundle), sequence, POINTS)):
         sequence.landmarks[t, : len(frame)] = [state.landmarks[0] for state in frame]
         sequence.hidden[t] = frame[-1].hidden[0]
     return sequence

@@ -19,17 +19,17 @@ from qlot.training.data.clip import Clip, Image
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.results import FalseAcquisitions, Reacquisition
 from qlot.training.evaluation.stills import label_box
-from qlot.training.evaluation.subject import Network
+from qlot.training.evaluation.subject import ReadyNetwork
 from qlot.training.evaluation.video import FALLBACK_RATE, make_tracker
 
 Rng = np.random.Generator
-Maker = Callable[[Clip, Network, Rng], Iterator[Image]]
+Maker = Callable[[Clip, ReadyNetwork, Rng], Iterator[Image]]
 HOLD = 30  # frames for which a picture of a folder is shown
 COVER = 0.55  # half side of the patch over a face, of the crop's side: hair and chin go too
 ON_FACE = 0.25  # distance of the tracker's crop from the label's and difference of ln side, of the side
 
 
-def cover(clip: Clip, network: Network, rng: Rng) -> Iterator[Image]:
+def cover(clip: Clip, network: ReadyNetwork, rng: Rng) -> Iterator[Image]:
     """Yield the frames with one blotchy patch that follows the face and hides it; surroundings and noise stay."""
     patch = _blotches(rng, 256)
     for t, frame in enumerate(clip.frames):
@@ -41,7 +41,7 @@ def cover(clip: Clip, network: Network, rng: Rng) -> Iterator[Image]:
         yield out
 
 
-def shuffle(clip: Clip, network: Network, rng: Rng) -> Iterator[Image]:
+def shuffle(clip: Clip, network: ReadyNetwork, rng: Rng) -> Iterator[Image]:
     """Yield the frames cut into tiles of a sixth of the face's crop, put together in one random order."""
     side = max(4, int(label_box(clip, 0, network.spec.preprocessing.crop).side / 6))
     height, width = clip.frames[0].shape[:2]
@@ -56,7 +56,7 @@ def shuffle(clip: Clip, network: Network, rng: Rng) -> Iterator[Image]:
         yield out
 
 
-def texture(clip: Clip, _: Network, rng: Rng) -> Iterator[Image]:
+def texture(clip: Clip, _: ReadyNetwork, rng: Rng) -> Iterator[Image]:
     """Yield no photograph at all: blotches, a ramp, a checkerboard or one colour, with fresh noise in every frame."""
     height, width = clip.frames[0].shape[:2]
     y, x = np.mgrid[:height, :width]
@@ -95,7 +95,7 @@ def user_frames(path: Path) -> Iterator[Image]:
 
 
 def false_acquisitions(
-    kind: str, network: Network, protocol: EvaluationProtocol, sequences: Iterable[Iterable[Image]]
+    kind: str, network: ReadyNetwork, protocol: EvaluationProtocol, sequences: Iterable[Iterable[Image]]
 ) -> FalseAcquisitions:
     """Run a fresh tracker over each sequence of frames without a face and count how often it finds one.
 
@@ -120,7 +120,7 @@ def false_acquisitions(
 
 
 def reacquisition(
-    network: Network, protocol: EvaluationProtocol, clip: Clip, rng: Rng, hide: Maker = cover
+    network: ReadyNetwork, protocol: EvaluationProtocol, clip: Clip, rng: Rng, hide: Maker = cover
 ) -> Reacquisition:
     """Show the first third of a clip, hide the face in the second, and see how soon it is found in the third.
 

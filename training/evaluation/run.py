@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from qlot.runtime.partial import partial_path
+from qlot.runtime.progress import Progress
 from qlot.training.data.clip import Array, Clip, DataError
 from qlot.training.data.sources.stills import LABEL_OFFSET
 from qlot.training.evaluation.datasets import MOVED, EvaluationData, Kind, Split, Stills, Video, open_data
@@ -22,10 +23,9 @@ from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.results import ClipResult, Evaluation, FacelessResult, StillsResult, VideoResult, VideoRun
 from qlot.training.evaluation.scores import WORST, main_errors, score_stills
 from qlot.training.evaluation.stills import label_box, measure_stills
-from qlot.training.evaluation.subject import Network, Subject, open_subject
-from qlot.training.evaluation.video import Track, frame_errors, score_clip, total, track_clip
+from qlot.training.evaluation.subject import ReadyNetwork, Subject, open_subject
+from qlot.training.evaluation.video import TrackedClip, frame_errors, score_clip, total, track_clip
 
-Progress = Callable[[str], None]
 Part = Literal["stills", "video", "faceless"]
 PARTS: tuple[Part, ...] = ("stills", "video", "faceless")
 RESULTS = "results.json"
@@ -232,7 +232,7 @@ class _Work:
             return None
         return FacelessResult(layout=network.layout.name, false_acquisitions=tuple(found), reacquisitions=tuple(back))
 
-    def _confident(self, material: EvaluationData) -> Network | None:
+    def _confident(self, material: EvaluationData) -> ReadyNetwork | None:
         own = self.subject.info.layout
         networks = (self.subject.network(layout) for layout in ([own] if own else material.layouts))
         return next((n for n in networks if n.fitted), None)
@@ -244,7 +244,9 @@ def _start_of(video: Video) -> Clip:
     return replace(clip, frames=clip.frames[few], landmarks=clip.landmarks[few], valid=clip.valid[few])
 
 
-def _worst_frames(network: Network, track: Track, errors: Array, name: str, most: int = 3) -> list[tuple[float, Tile]]:
+def _worst_frames(
+    network: ReadyNetwork, track: TrackedClip, errors: Array, name: str, most: int = 3
+) -> list[tuple[float, Tile]]:
     """Return the frames of a video that are furthest off, some way apart; a frame without landmarks is furthest."""
     out: list[tuple[float, Tile]] = []
     chosen: list[int] = []
@@ -259,7 +261,7 @@ def _worst_frames(network: Network, track: Track, errors: Array, name: str, most
     return out
 
 
-def _tile(network: Network, clip: Clip, frame: int, predictions: Array, covariances: Array, title: str) -> Tile:
+def _tile(network: ReadyNetwork, clip: Clip, frame: int, predictions: Array, covariances: Array, title: str) -> Tile:
     box = label_box(clip, frame, network.spec.preprocessing.crop)
     labels = np.where(clip.valid[frame][:, None], clip.landmarks[frame], np.nan)
     return tile(clip.frames[frame], box, labels, predictions, covariances, network.layout, title)

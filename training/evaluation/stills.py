@@ -16,7 +16,7 @@ from qlot.runtime.tracking.crop import crop_of, fit_crop, sample_crop, to_frame
 from qlot.runtime.tracking.result import CropBox
 from qlot.training.data.clip import Array, Clip, DataError, Source
 from qlot.training.evaluation.protocol import EvaluationProtocol
-from qlot.training.evaluation.subject import Network
+from qlot.training.evaluation.subject import ReadyNetwork
 
 
 @runtime_checkable
@@ -62,7 +62,7 @@ def disturbed(box: CropBox, protocol: EvaluationProtocol, rng: np.random.Generat
     return CropBox(box.center_x + x, box.center_y + y, box.side * scale)
 
 
-def measure_stills(network: Network, source: Source, protocol: EvaluationProtocol) -> Faces:
+def measure_stills(network: ReadyNetwork, source: Source, protocol: EvaluationProtocol) -> Faces:
     """Look once, cold, at every still of a source.
 
     Raises:
@@ -89,7 +89,7 @@ def measure_stills(network: Network, source: Source, protocol: EvaluationProtoco
     return Faces(*arrays, identities, sources, digest.hexdigest(), subsets)
 
 
-def look(network: Network, rgb: NDArray[np.uint8], box: CropBox, iterations: int) -> tuple[Array, Array]:
+def look(network: ReadyNetwork, rgb: NDArray[np.uint8], box: CropBox, iterations: int) -> tuple[Array, Array]:
     """Return landmarks (N, 2) and covariances (N, 2, 2) in pixels of the picture after a cold start in a crop."""
     stages, spec = network.stages, network.spec
     start = cold_start(np.array(spec.layout.points), stages.size, spec.state.hidden[2])
@@ -100,7 +100,7 @@ def look(network: Network, rgb: NDArray[np.uint8], box: CropBox, iterations: int
     return to_frame(state.landmarks[0, :, :2], box, stages.size), covariances
 
 
-def check_queries(clip: Clip, network: Network) -> None:
+def check_queries(clip: Clip, network: ReadyNetwork) -> None:
     """Refuse labels of other landmarks than the network's.
 
     Raises:

@@ -14,13 +14,13 @@ import torch
 
 from qlot.model.checkpoint import CheckpointError, checkpoint_metadata, file_sha256, load_checkpoint
 from qlot.model.layout import LayoutError, load_layout
-from qlot.model.stages import ENGINE, TorchStages
+from qlot.model.torch_network import ENGINE, TorchNetwork
 from qlot.model.weights import DEFAULT, shipped_weights, weights_path
 from qlot.runtime.bundle.defaults import default_spec
 from qlot.runtime.bundle.folder import MANIFEST, Bundle
 from qlot.runtime.bundle.manifest import ConfidenceSpec, LayoutSpec, TrackerSpec
-from qlot.runtime.network.recurrence import Stages
-from qlot.runtime.network.stages import BundleStages
+from qlot.runtime.network.bundle_network import BundleNetwork
+from qlot.runtime.network.recurrence import Network
 from qlot.training.data.clip import DataError
 from qlot.training.evaluation.results import SubjectInfo
 
@@ -29,11 +29,11 @@ ANY_FACE = ConfidenceSpec(bias=0.0, w_spread=0.0, found=0.5, lost=0.5, calibrati
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class ReadyNetwork:
     """A network for one layout, ready to run, and what a tracker needs to know of it."""
 
     spec: TrackerSpec
-    stages: Stages
+    stages: Network
     fitted: bool  # whether the confidence was fitted; if not, the tracker takes every plausible crop for a face
 
     @property
@@ -47,7 +47,7 @@ class Subject(Protocol):
 
     info: SubjectInfo
 
-    def network(self, layout: str) -> Network:
+    def network(self, layout: str) -> ReadyNetwork:
         """Return the network for a layout.
 
         Raises:
@@ -76,7 +76,7 @@ class WeightsSubject:
             layout=None,
         )
 
-    def _network(self, layout: str) -> Network:
+    def _network(self, layout: str) -> ReadyNetwork:
         try:
             landmarks = load_layout(layout)
         except LayoutError as e:
@@ -84,7 +84,7 @@ class WeightsSubject:
         config, confidence = self._model.config, stated_confidence(self._metadata, layout)
         spec = LayoutSpec.model_validate(landmarks.spec())
         tracker = default_spec(config.image_size, config.hidden_width, spec, confidence or ANY_FACE)
-        return Network(tracker, TorchStages(self._model, landmarks), confidence is not None)
+        return ReadyNetwork(tracker, TorchNetwork(self._model, landmarks), confidence is not None)
 
 
 class BundleSubject:
@@ -93,8 +93,8 @@ class BundleSubject:
     def __init__(self, folder: Path, threads: int = 1) -> None:
         bundle = Bundle.open(folder)
         manifest = bundle.manifest
-        stages = BundleStages(bundle, threads)
-        self._network = Network(manifest, stages, fitted=True)
+        stages = BundleNetwork(bundle, threads)
+        self._network = ReadyNetwork(manifest, stages, fitted=True)
         self.info = SubjectInfo(
             kind="bundle",
             name=folder.name,
@@ -107,7 +107,7 @@ class BundleSubject:
             layout=manifest.layout.name,
         )
 
-    def network(self, layout: str) -> Network:
+    def network(self, layout: str) -> ReadyNetwork:
         """Return the bundle's network, if the layout is its own."""
         own = self._network.layout.name
         if layout != own:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qlot.metrics import failures, nme
 from qlot.runtime.bundle.manifest import IterationSpec, LayoutSpec
 from qlot.runtime.errors import FrameError
-from qlot.runtime.network.recurrence import Features, Stages
+from qlot.runtime.network.recurrence import Features, Network
 from qlot.runtime.network.state import State
 from qlot.runtime.tracking.result import CropBox, FloatArray, TrackResult
 from qlot.runtime.tracking.tracker import Tracker
@@ -20,18 +20,18 @@ from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.results import ClipResult, Normaliser, VideoTotals
 from qlot.training.evaluation.scores import covered, group_errors, normalisers, stability
 from qlot.training.evaluation.stills import Digest, check_queries, label_box
-from qlot.training.evaluation.subject import Network
+from qlot.training.evaluation.subject import ReadyNetwork
 
 FALLBACK_RATE = 30.0  # frames per second of a clip that does not say
 
 
-class ForgetfulStages:
+class ForgetfulNetwork:
     """Stages whose hidden state starts from zero in every frame; landmarks and covariances are carried all the same.
 
     What is lost against the real thing is what the hidden state is worth.
     """
 
-    def __init__(self, stages: Stages) -> None:
+    def __init__(self, stages: Network) -> None:
         self._stages = stages
         self._fresh = True
 
@@ -54,7 +54,7 @@ class ForgetfulStages:
 
 
 @dataclass(frozen=True, eq=False)
-class Track:
+class TrackedClip:
     """A tracked clip; where there are no landmarks the predictions are NaN."""
 
     clip: Clip
@@ -74,16 +74,18 @@ class Track:
 
 
 def make_tracker(
-    network: Network, protocol: EvaluationProtocol, start: CropBox | None = None, *, reset_state: bool = False
+    network: ReadyNetwork, protocol: EvaluationProtocol, start: CropBox | None = None, *, reset_state: bool = False
 ) -> Tracker:
     """Return a tracker by the protocol; `start` is where it looks in the first frame, as if a detector had said so."""
-    stages = ForgetfulStages(network.stages) if reset_state else network.stages
+    stages = ForgetfulNetwork(network.stages) if reset_state else network.stages
     boxes = iter([] if start is None else [start])
     iterations = IterationSpec(cold=protocol.cold, tracking=protocol.tracking)
     return Tracker(network.spec, stages, iterations=iterations, detector=lambda _: next(boxes, None))
 
 
-def track_clip(network: Network, clip: Clip, protocol: EvaluationProtocol, *, reset_state: bool = False) -> Track:
+def track_clip(
+    network: ReadyNetwork, clip: Clip, protocol: EvaluationProtocol, *, reset_state: bool = False
+) -> TrackedClip:
     """Track a labelled clip from its first frame.
 
     Raises:
@@ -101,7 +103,7 @@ def track_clip(network: Network, clip: Clip, protocol: EvaluationProtocol, *, re
     positions = [_or_nan(r.landmarks, (n, 2)) for r in results]
     covariances = [_or_nan(r.covariances, (n, 2, 2)) for r in results]
     spent = np.array([_total(r) for r in results])
-    return Track(clip, np.stack(positions), np.stack(covariances), spent)
+    return TrackedClip(clip, np.stack(positions), np.stack(covariances), spent)
 
 
 def _or_nan(values: FloatArray | None, shape: tuple[int, ...]) -> Array:
@@ -112,13 +114,13 @@ def _total(result: TrackResult) -> float:
     return result.milliseconds.get("total", 0.0)
 
 
-def frame_errors(track: Track, layout: LayoutSpec) -> dict[Normaliser, Array]:
+def frame_errors(track: TrackedClip, layout: LayoutSpec) -> dict[Normaliser, Array]:
     """Return the NME of each frame (T,) by each normaliser; NaN where there are no landmarks or no labels."""
     by = normalisers(track.clip.landmarks, track.clip.valid, layout)
     return {kind: nme(track.predictions, track.clip.landmarks, d, track.valid) for kind, d in by.items()}
 
 
-def score_clip(track: Track, layout: LayoutSpec, protocol: EvaluationProtocol) -> ClipResult:
+def score_clip(track: TrackedClip, layout: LayoutSpec, protocol: EvaluationProtocol) -> ClipResult:
     """Summarise a tracked clip."""
     clip, valid = track.clip, track.valid
     digest = Digest()

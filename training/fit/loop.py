@@ -42,7 +42,7 @@ class TrainingError(QlotError):
 
 
 @dataclass(frozen=True)
-class Progress:
+class StepReport:
     """What a progress bar shows."""
 
     step: int
@@ -74,7 +74,7 @@ class Run:
     workers: int = 1
     precision: Any = "32-true"
     accelerator: str = "auto"
-    report: Callable[[Progress], None] = lambda _: None
+    report: Callable[[StepReport], None] = lambda _: None
 
     def __call__(self) -> Path:
         """Train to the recipe's last step, or until SIGTERM or Ctrl-C, which save.
@@ -161,7 +161,7 @@ class Run:
                     if step % recipe.save_every == 0:
                         save(step)
                     if fabric.is_global_zero:
-                        self.report(Progress(step, recipe.steps, means.last("total"), clock.rate(), checks))
+                        self.report(StepReport(step, recipe.steps, means.last("total"), clock.rate(), checks))
             finally:
                 del batches  # ends the workers, which a frame kept alive by a cycle would not
         save(step)

@@ -8,18 +8,17 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from qlot.training.fit.loop import LOG_EVERY
-from qlot.training.fit.loop import Progress as Step
+from qlot.training.fit.loop import LOG_EVERY, StepReport
 
 
 @contextmanager
-def bar(console: Console, steps: int) -> Iterator[Callable[[Step], None]]:
+def bar(console: Console, steps: int) -> Iterator[Callable[[StepReport], None]]:
     """Yield the function to report steps to."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=steps)
 
-        def report(step: Step) -> None:
+        def report(step: StepReport) -> None:
             text = f"loss {step.loss:.3f}, {step.frames_per_second:.0f} frames/s"
             progress.update(task, completed=step.step, description=text)
             if step.checks:

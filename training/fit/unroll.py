@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from qlot.model.correlation import lookup_dense
 from qlot.model.qlot import QLOT, advance, normalise_image
 from qlot.model.queries import Queries
-from qlot.model.state import State, clamp_output, cold_start
+from qlot.model.state import TensorState, clamp_output, cold_start
 from qlot.training.data.batch import Batch
 from qlot.training.fit import losses
 
@@ -119,14 +119,16 @@ class Unroll(nn.Module):
         ]
         return levels, context.unflatten(0, (b, frames)).unbind(1), queries
 
-    def _refine(self, maps: list[Tensor], context: Tensor, queries: Queries, state: State, mask: Tensor) -> State:
+    def _refine(
+        self, maps: list[Tensor], context: Tensor, queries: Queries, state: TensorState, mask: Tensor
+    ) -> TensorState:
         """Take one step; gradients stop at the position it starts from."""
         state = state._replace(position=state.position.detach())
         kernels, window = self.model.config.correlation_kernels, self.model.config.window
         patches = [_look_up(m, state.position, r, window) for m, r in zip(maps, kernels, strict=True)]
         return advance(state, self.model.refiner(patches, queries.identity, context, state, mask), None)
 
-    def _draw(self, batch: Batch) -> tuple[State, Tensor, Tensor]:
+    def _draw(self, batch: Batch) -> tuple[TensorState, Tensor, Tensor]:
         """Return the start, the write mask (B, N) and which frames forget the state (B, L)."""
         _, frames, n = batch.valid.shape
         chances, width = self.chances, self.model.config.hidden_width
@@ -176,7 +178,7 @@ def _look_up(maps: Tensor, position: Tensor, kernel: int, window: int) -> Tensor
     return patches.squeeze(3).unflatten(1, (k, -1)).transpose(1, 2)
 
 
-def unsure_loss(state: State, batch: Batch) -> Tensor:
+def unsure_loss(state: TensorState, batch: Batch) -> Tensor:
     """On clips without a face: log sigmas and artanh rho back to the cold start's 0, and no displacement.
 
     A network that has seen only faces reports small sigmas everywhere, and its positions wander.
@@ -199,9 +201,9 @@ def with_mirrored(batch: Batch) -> Batch:
     return Batch(*(torch.cat(pair) for pair in zip(first, mirrored, strict=True)))
 
 
-def _where(chosen: Tensor, fresh: State, old: State) -> State:
+def _where(chosen: Tensor, fresh: TensorState, old: TensorState) -> TensorState:
     """Per sample: fresh where chosen (B,), else old."""
-    return State(*(torch.where(chosen[:, None, None], a, b) for a, b in zip(fresh, old, strict=True)))
+    return TensorState(*(torch.where(chosen[:, None, None], a, b) for a, b in zip(fresh, old, strict=True)))
 
 
 class _Mean:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from qlot.export.errors import TargetError
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.graphs.stages import Stage
-from qlot.export.targets.base import Feeds, Graph, Packed, pack_apart
+from qlot.export.targets.base import Graph, Packed, StageInputs, pack_apart
 from qlot.export.targets.coreml.options import DEFAULTS, CoreMLOptions
 from qlot.export.targets.coreml.program import check_products, count_macs, histogram, operations, products
 from qlot.export.targets.coreml.quantise import HalfSelector, load, quantise
@@ -53,7 +53,7 @@ class CoreMLConverter:
     DEFAULT_LOWERING: Lowering = field(default=DEFAULT_LOWERING, init=False)
     TOOLS: tuple[str, ...] = field(default=TOOLS, init=False)
 
-    def convert(self, stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
+    def convert(self, stage: Stage, plan: SchemePlan, calibration: StageInputs | None) -> Graph:
         """Convert a stage; see the module's `convert`."""
         return convert(stage, plan, calibration, self.options)
 
@@ -62,7 +62,9 @@ class CoreMLConverter:
         return pack_apart(stages, graphs)
 
 
-def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None, options: CoreMLOptions = DEFAULTS) -> Graph:
+def convert(
+    stage: Stage, plan: SchemePlan, calibration: StageInputs | None, options: CoreMLOptions = DEFAULTS
+) -> Graph:
     """Convert a stage.
 
     Raises:
@@ -162,7 +164,9 @@ def package(spec: Any, weights: Path) -> dict[str, bytes]:
     return {"Manifest.json": json.dumps(listing, indent=4).encode(), **files}
 
 
-def check(files: Mapping[str, bytes], stage: Stage, calibration: Feeds | None, function: str | None = None) -> None:
+def check(
+    files: Mapping[str, bytes], stage: Stage, calibration: StageInputs | None, function: str | None = None
+) -> None:
     """Run a converted stage once, from a package of its own or as a function of one.
 
     Raises:

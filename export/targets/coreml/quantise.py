@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from qlot.export.graphs.schemes import SchemePlan
-from qlot.export.targets.base import Feeds
+from qlot.export.targets.base import StageInputs
 from qlot.export.targets.coreml.compress import compress
 from qlot.export.targets.coreml.program import Product, operations, products
 from qlot.mil import from_model
@@ -53,7 +53,7 @@ def load(model: Any) -> Any:
     return load_program(model.get_spec(), Path(model.weights_dir), "the converted model")
 
 
-def quantise(model: Any, plan: SchemePlan, known: Mapping[str, str], calibration: Feeds | None) -> Any:
+def quantise(model: Any, plan: SchemePlan, known: Mapping[str, str], calibration: StageInputs | None) -> Any:
     """Return a converted model with the plan's storage and int8 arithmetic; unchanged if it names nothing in it.
 
     Args:
@@ -72,7 +72,7 @@ def quantise(model: Any, plan: SchemePlan, known: Mapping[str, str], calibration
     return compress(model, [(p, plan.quantised(p.path)) for p in found])
 
 
-def _with_int8_activations(model: Any, static: Sequence[Product], calibration: Feeds) -> Any:
+def _with_int8_activations(model: Any, static: Sequence[Product], calibration: StageInputs) -> Any:
     floats = [{name: value.astype(np.float32) for name, value in feeds.items()} for feeds in calibration]
     ranges = record_ranges(from_model(model), floats)  # a picture is its values 0..255
     saturate(load(model), ranges)

@@ -19,7 +19,7 @@ from qlot.export.errors import TargetError
 from qlot.export.graphs.half import is_half, to_half
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.graphs.stages import Stage
-from qlot.export.targets.base import Feeds, Graph, pack_apart
+from qlot.export.targets.base import Graph, StageInputs, pack_apart
 from qlot.export.targets.onnx.int8 import quantise
 from qlot.export.targets.onnx.storage import store
 
@@ -30,7 +30,7 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 pack = pack_apart
 
 
-def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
+def convert(stage: Stage, plan: SchemePlan, calibration: StageInputs | None) -> Graph:
     """Convert a stage.
 
     Raises:
@@ -40,7 +40,7 @@ def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
 
 
 def under(
-    model: ModelProto, stage: Stage, plan: SchemePlan, calibration: Feeds | None, ranges: Path | None = None
+    model: ModelProto, stage: Stage, plan: SchemePlan, calibration: StageInputs | None, ranges: Path | None = None
 ) -> Graph:
     """Put a traced stage under a scheme. The traced graph may be changed; for `ranges` see `quantise`.
 

@@ -24,7 +24,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from qlot.export.graphs.ranges import PERCENTILE
 from qlot.export.graphs.schemes import SchemePlan
-from qlot.export.targets.base import Feeds
+from qlot.export.targets.base import StageInputs
 
 # Operators that pass quantised values on between convolutions.
 _BETWEEN = ("Clip", "MaxPool", "Concat", "Add", "Pad", "Resize")
@@ -33,7 +33,7 @@ _BETWEEN = ("Clip", "MaxPool", "Concat", "Add", "Pad", "Resize")
 class _Recorded(CalibrationDataReader):
     """Recorded inputs in parts: what the calibrator sees of a part, it holds in memory."""
 
-    def __init__(self, feeds: Feeds) -> None:
+    def __init__(self, feeds: StageInputs) -> None:
         self._all = feeds
         self._part: Iterator[Mapping[str, NDArray[np.float32]]] = iter(feeds)
 
@@ -48,7 +48,7 @@ class _Recorded(CalibrationDataReader):
 
 
 def quantise(
-    model: ModelProto, plan: SchemePlan, paths: Mapping[str, str], calibration: Feeds, ranges: Path | None = None
+    model: ModelProto, plan: SchemePlan, paths: Mapping[str, str], calibration: StageInputs, ranges: Path | None = None
 ) -> ModelProto:
     """Return the static int8 form of a traced stage.
 

@@ -15,7 +15,7 @@ import torch
 from qlot.export.errors import TargetError
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.graphs.stages import Stage
-from qlot.export.targets.base import Feeds, Graph, pack_apart
+from qlot.export.targets.base import Graph, StageInputs, pack_apart
 from qlot.export.targets.tflite.graph import histogram, operators, scopes, with_short_names
 from qlot.export.targets.tflite.modules import NamedStage
 from qlot.export.targets.tflite.quantise import check_names, quantise
@@ -29,7 +29,7 @@ TOOLS = ("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert")
 pack = pack_apart
 
 
-def convert(stage: Stage, plan: SchemePlan, calibration: Feeds | None) -> Graph:
+def convert(stage: Stage, plan: SchemePlan, calibration: StageInputs | None) -> Graph:
     """Convert a stage.
 
     Raises:
@@ -66,7 +66,7 @@ def trace(stage: Stage, named: NamedStage) -> bytes:
             raise TargetError(f"litert-torch failed on the {stage.name}: {e}") from e
 
 
-def check(data: bytes, stage: Stage, calibration: Feeds | None) -> DelegationSpec:
+def check(data: bytes, stage: Stage, calibration: StageInputs | None) -> DelegationSpec:
     """Run a converted stage, the first graph of a file, once in the engine; return how much of it the delegate took.
 
     A file may load and yet fall apart into many partitions that hand tensors back and forth; it is not written.
@@ -84,7 +84,7 @@ def check(data: bytes, stage: Stage, calibration: Feeds | None) -> DelegationSpe
     return found
 
 
-def run_once(data: bytes, stage: Stage, calibration: Feeds | None) -> TFLiteSession:
+def run_once(data: bytes, stage: Stage, calibration: StageInputs | None) -> TFLiteSession:
     """Run a converted stage once and return its session: a file may load and yet fail under the delegate.
 
     Raises:

@@ -26,7 +26,7 @@ from qlot.export.errors import TargetError
 from qlot.export.graphs.ranges import Tails
 from qlot.export.graphs.schemes import Arithmetic, SchemePlan
 from qlot.export.graphs.stages import Stage
-from qlot.export.targets.base import Feeds
+from qlot.export.targets.base import StageInputs
 from qlot.export.targets.tflite.clamps import Ranges, without_maximum
 from qlot.export.targets.tflite.graph import Operator, module_path, operators
 from qlot.model.layers import HeadedLinear
@@ -40,7 +40,7 @@ _CHAIN = ("model.backbone", "model.pyramid")
 
 
 def quantise(
-    data: bytes, signature: str, plan: SchemePlan, known: Mapping[str, str], calibration: Feeds | None
+    data: bytes, signature: str, plan: SchemePlan, known: Mapping[str, str], calibration: StageInputs | None
 ) -> bytes:
     """Return a traced float32 file under a scheme; unchanged if the scheme names nothing in it.
 
@@ -95,7 +95,7 @@ def recipe(found: list[Operator], plan: SchemePlan, known: Mapping[str, str]) ->
     return manager
 
 
-def _calibrated(data: bytes, signature: str, manager: RecipeManager, feeds: Feeds) -> Ranges:
+def _calibrated(data: bytes, signature: str, manager: RecipeManager, feeds: StageInputs) -> Ranges:
     """Return the ranges of what the recipe names over all recorded inputs.
 
     The quantiser finds out on one of them which tensors need one. It offers moving averages of each input's extremes,

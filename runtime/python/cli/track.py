@@ -24,8 +24,8 @@ from qlot.runtime.media.summary import Summary
 from qlot.runtime.media.table import TableFormat, landmark_table
 from qlot.runtime.media.video import Frame, FrameSource, ImageFolder, VideoReader
 from qlot.runtime.media.video_writer import VideoWriter
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate
-from qlot.runtime.network.stages import BundleStages
 from qlot.runtime.tracking.filters import make_filter
 from qlot.runtime.tracking.orientation import Orientation
 from qlot.runtime.tracking.result import Status, TrackResult
@@ -82,7 +82,7 @@ def track(request: TrackRequest, console: Console, progress_console: Console) ->
     bundle = Bundle.open(request.bundle)
     manifest = bundle.manifest
     source = open_source(request.source)
-    stages = BundleStages(bundle, request.threads)
+    stages = BundleNetwork(bundle, request.threads)
     tracker = _tracker(bundle, stages, request)
     smooth = _Smoother(request.filter, manifest.tracking.max_gap) if request.filter else None
     orientation = Orientation(request.rotation, request.mirrored)
@@ -120,7 +120,7 @@ def track(request: TrackRequest, console: Console, progress_console: Console) ->
     tally.report(console, stages.engine, files, remarks)
 
 
-def _tracker(bundle: Bundle, stages: BundleStages, request: TrackRequest) -> Tracker:
+def _tracker(bundle: Bundle, stages: BundleNetwork, request: TrackRequest) -> Tracker:
     gate, iterations = bundle.manifest.gate, bundle.manifest.iterations
     return Tracker(
         bundle,

@@ -31,7 +31,7 @@ class Gate:
             raise ValueError(f"gate radius must be >= 0 px and cutoff in [0, 1), got {self.radius} and {self.cutoff}")
 
 
-class Stages(Protocol):
+class Network(Protocol):
     """The network as a caller sees it, whoever runs it: a bundle's sessions or PyTorch."""
 
     @property
@@ -62,7 +62,7 @@ def gate_factor(displacement: FloatArray, covariance: FloatArray, gate: Gate) ->
     )
 
 
-def step(stages: Stages, features: Features, state: State, gate: Gate) -> State:
+def step(stages: Network, features: Features, state: State, gate: Gate) -> State:
     """Run one refinement step and apply the gate; nothing is clamped."""
     displacement, covariance, hidden = stages.refine(features, state)
     moved = displacement * gate_factor(displacement, covariance, gate)
@@ -70,7 +70,7 @@ def step(stages: Stages, features: Features, state: State, gate: Gate) -> State:
     return State(landmarks.astype(np.float32, copy=False), hidden)
 
 
-def steps(stages: Stages, features: Features, state: State, count: int, gate: Gate) -> Iterator[State]:
+def steps(stages: Network, features: Features, state: State, count: int, gate: Gate) -> Iterator[State]:
     """Yield the state after each of a frame's `count` steps; the last one is clamped, ready for the next frame."""
     for i in range(count):
         state = step(stages, features, state, gate)

@@ -12,8 +12,8 @@ from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import ToleranceSpec, WorstSpec
 from qlot.runtime.errors import ParityError
-from qlot.runtime.network.recurrence import Gate, Stages, steps
-from qlot.runtime.network.stages import BundleStages
+from qlot.runtime.network.bundle_network import BundleNetwork
+from qlot.runtime.network.recurrence import Gate, Network, steps
 from qlot.runtime.network.state import State, cold_start, move_crop
 from qlot.runtime.tracking.result import CropBox
 
@@ -109,7 +109,7 @@ class ReplayReport:
         return self.errors[~np.isnan(self.errors)]
 
 
-def run_frames(stages: Stages, golden: GoldenSequence, points: NDArray[np.float64]) -> Iterator[list[State]]:
+def run_frames(stages: Network, golden: GoldenSequence, points: NDArray[np.float64]) -> Iterator[list[State]]:
     """Yield the states after each step of every frame of a sequence, starting cold.
 
     Args:
@@ -154,7 +154,7 @@ def replay(bundle: Bundle, threads: int = 1) -> ReplayReport:
     golden, tolerance = bundle.golden(), bundle.manifest.golden.tolerance
     if golden is None or tolerance is None:
         raise ParityError("the bundle cannot be verified: it was exported with --no-golden.")
-    stages = BundleStages(bundle, threads)
+    stages = BundleNetwork(bundle, threads)
     layout = bundle.manifest.layout
     points = np.array(layout.points)
     report = compare(run_frames(stages, golden, points), golden, layout.names, tolerance, stages.engine)
@@ -163,7 +163,9 @@ def replay(bundle: Bundle, threads: int = 1) -> ReplayReport:
     return report
 
 
-def check_unrolled(stages: BundleStages, golden: GoldenSequence, points: NDArray[np.float64], tolerance: float) -> None:
+def check_unrolled(
+    stages: BundleNetwork, golden: GoldenSequence, points: NDArray[np.float64], tolerance: float
+) -> None:
     """Hold the unrolled refiner against single steps of the same bundle, from a cold start on the first frame.
 
     Raises:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import IterationSpec, TrackerSpec
 from qlot.runtime.errors import FrameError
-from qlot.runtime.network.recurrence import Gate, Stages, steps
-from qlot.runtime.network.stages import BundleStages
+from qlot.runtime.network.bundle_network import BundleNetwork
+from qlot.runtime.network.recurrence import Gate, Network, steps
 from qlot.runtime.network.state import State, cold_start, covariance_matrices, move_crop
 from qlot.runtime.tracking.confidence import confidence
 from qlot.runtime.tracking.crop import CropPolicy, crop_of, fit_crop, sample_crop, to_frame
@@ -113,7 +113,7 @@ class Tracker:
     def __init__(
         self,
         bundle: Bundle | TrackerSpec,
-        stages: Stages | None = None,
+        stages: Network | None = None,
         *,
         rotation: int = 0,
         mirrored: bool = False,
@@ -124,7 +124,7 @@ class Tracker:
     ) -> None:
         if isinstance(bundle, Bundle):
             self._spec: TrackerSpec = bundle.manifest
-            self._stages = stages or BundleStages(bundle, threads)
+            self._stages = stages or BundleNetwork(bundle, threads)
         elif stages is not None:
             self._spec, self._stages = bundle, stages
         else:

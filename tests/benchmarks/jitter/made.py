@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from qlot.benchmarks.jitter.clips import JitterClip
+from qlot.benchmarks.jitter.clips import RenderedClip
 from qlot.benchmarks.jitter.motions import motion_of
-from qlot.benchmarks.jitter.protocol import MotionSpec, Protocol, load_protocol
+from qlot.benchmarks.jitter.protocol import JitterProtocol, MotionSpec, load_protocol
 from qlot.model.layout import load_layout
 from qlot.training.data.clip import Array
 from qlot.training.data.synthetic.motion import FaceState
@@ -21,7 +21,7 @@ CLOSED = 5.0  # pixels an upper lid falls
 LAYOUTS = {"lm68": load_layout("ibug68"), "mediapipe478": load_layout("mediapipe478")}
 
 
-def small_protocol(**changes: object) -> Protocol:
+def small_protocol(**changes: object) -> JitterProtocol:
     """The committed protocol with one face and fewer settings."""
     fields = load_protocol().model_dump(mode="json") | {"faces": [5]}
     fields["methods"] = {
@@ -32,7 +32,7 @@ def small_protocol(**changes: object) -> Protocol:
     return load_protocol(json.dumps(fields | changes))
 
 
-def made_clip(motion: MotionSpec, protocol: Protocol, face: int = 5) -> JitterClip:
+def made_clip(motion: MotionSpec, protocol: JitterProtocol, face: int = 5) -> RenderedClip:
     times = protocol.times(motion)
     landmarks = {}
     for name, layout in LAYOUTS.items():
@@ -44,7 +44,7 @@ def made_clip(motion: MotionSpec, protocol: Protocol, face: int = 5) -> JitterCl
             positions[i] += state.shift
             positions[i, list(UPPER[name]), 1] += CLOSED * state.expression[LIDS[0]]
         landmarks[name] = positions
-    return JitterClip(face, motion, times, (), landmarks, (0.0, 0.0, 0.0))
+    return RenderedClip(face, motion, times, (), landmarks, (0.0, 0.0, 0.0))
 
 
 def late(frames: int, sigma: float = 0.0, seed: int = 0) -> Callable[[Array], Array]:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from qlot.benchmarks.jitter.clips import JitterClip, JpegFrames, digest, disturbed, read_clip, write_clip
+from qlot.benchmarks.jitter.clips import JpegFrames, RenderedClip, digest, disturbed, read_clip, write_clip
 from qlot.training.data.clip import DataError
 from tests.benchmarks.jitter.made import made_clip, small_protocol
 
@@ -15,7 +15,7 @@ PROTOCOL = small_protocol()
 MOTION = PROTOCOL.motions[0]
 
 
-def jpeg_clip() -> JitterClip:
+def jpeg_clip() -> RenderedClip:
     clip, rng = made_clip(MOTION, PROTOCOL), np.random.default_rng(0)
     picture = np.full((16, 16, 3), 90, np.uint8)
     frames = JpegFrames(tuple(disturbed(picture, PROTOCOL, rng) for _ in clip.times))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from qlot.benchmarks.jitter.clips import JitterClip
+from qlot.benchmarks.jitter.clips import RenderedClip
 from qlot.benchmarks.jitter.measures import lag_of, measure
 from qlot.benchmarks.jitter.methods import track
 from qlot.benchmarks.jitter.points import PointSet
@@ -21,11 +21,11 @@ POINTS = PointSet("disc", ALL, ALL, (0, 1), ((0, 3),))
 SINE = SineSpec(kind="sine", seconds=2.0, hertz=2.0, amplitude=3.0)
 
 
-def disc_clip(start: tuple[float, float, float] = (0.05, -0.05, 0.08)) -> JitterClip:
+def disc_clip(start: tuple[float, float, float] = (0.05, -0.05, 0.08)) -> RenderedClip:
     times = small_protocol(lead_in=0.5).times(SINE)
     xs = 80 + 3 * np.sin(4 * np.pi * times)
     positions = np.stack([truth(x, 60, 20) for x in xs])
-    return JitterClip(0, SINE, times, [scene(x, 60, 20) for x in xs], {"disc": positions}, start)
+    return RenderedClip(0, SINE, times, [scene(x, 60, 20) for x in xs], {"disc": positions}, start)
 
 
 def test_follows_from_the_first_frames_own_crop_without_lag() -> None:

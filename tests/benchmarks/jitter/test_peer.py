@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qlot.benchmarks.jitter import peer
-from qlot.benchmarks.jitter.clips import JitterClip
+from qlot.benchmarks.jitter.clips import RenderedClip
 from qlot.training.data.clip import DataError
 from tests.benchmarks.jitter.made import made_clip, small_protocol
 
@@ -34,7 +34,7 @@ class FakePeer:
         return subprocess.CompletedProcess(command, self.code, "", "a warning\nerror: no such wheel\n")
 
 
-def clip(level: int = 50) -> JitterClip:
+def clip(level: int = 50) -> RenderedClip:
     made = made_clip(PROTOCOL.motions[0], PROTOCOL)
     return replace(made, frames=[np.full((8, 8, 3), level, np.uint8)] * len(made.times))
 

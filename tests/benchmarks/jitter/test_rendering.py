@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from qlot.benchmarks.jitter import rendering
-from qlot.benchmarks.jitter.clips import JitterClip
-from qlot.benchmarks.jitter.protocol import Protocol
+from qlot.benchmarks.jitter.clips import RenderedClip
+from qlot.benchmarks.jitter.protocol import JitterProtocol
 from qlot.benchmarks.jitter.rendering import clips_of, jitter_scene, mesh_vertices
 from qlot.training.data.clip import DataError
 from qlot.training.data.synthetic.renderer import open_context
@@ -39,7 +39,7 @@ def test_a_layout_without_vertices_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def clips(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[JitterClip], Path, Path]:
+def clips(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[RenderedClip], Path, Path]:
     data = shared / "data"
     if not (data / "ict" / "ict_model.npz").exists():
         pytest.skip(f"no ICT-FaceKit model in {data / 'ict'}")
@@ -51,7 +51,7 @@ def clips(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[
     return clips_of(SMALL, data, folder, lambda _: None), data, folder
 
 
-def test_a_step_shifts_every_landmark_alike(clips: tuple[list[JitterClip], Path, Path]) -> None:
+def test_a_step_shifts_every_landmark_alike(clips: tuple[list[RenderedClip], Path, Path]) -> None:
     step = clips[0][0]
     for positions in step.landmarks.values():
         assert np.isfinite(positions).all()
@@ -59,7 +59,7 @@ def test_a_step_shifts_every_landmark_alike(clips: tuple[list[JitterClip], Path,
         np.testing.assert_allclose(moved, np.broadcast_to([8.0, 0.0], moved.shape), atol=1e-6)
 
 
-def test_a_blink_shuts_the_eyes_and_moves_nothing_else(clips: tuple[list[JitterClip], Path, Path]) -> None:
+def test_a_blink_shuts_the_eyes_and_moves_nothing_else(clips: tuple[list[RenderedClip], Path, Path]) -> None:
     points = clips[0][1].landmarks["lm68"]
     lids = np.linalg.norm(points[:, [37, 44]] - points[:, [41, 46]], axis=-1).mean(1)
     assert lids.min() < 0.5 * lids[0]
@@ -67,7 +67,7 @@ def test_a_blink_shuts_the_eyes_and_moves_nothing_else(clips: tuple[list[JitterC
 
 
 def test_the_picture_moves_with_the_landmarks_and_noise_is_new_in_every_frame(
-    clips: tuple[list[JitterClip], Path, Path],
+    clips: tuple[list[RenderedClip], Path, Path],
 ) -> None:
     step = clips[0][0]
     first, second, last = (step.frames[i].astype(float) for i in (0, 1, -1))
@@ -79,7 +79,7 @@ def test_the_picture_moves_with_the_landmarks_and_noise_is_new_in_every_frame(
 
 
 def test_what_is_stored_is_not_rendered_again(
-    clips: tuple[list[JitterClip], Path, Path], monkeypatch: pytest.MonkeyPatch
+    clips: tuple[list[RenderedClip], Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, data, folder = clips
 
@@ -92,4 +92,4 @@ def test_what_is_stored_is_not_rendered_again(
     fields: dict[str, Any] = json.loads(SMALL.model_dump_json())
     fields["noise"]["read"] += 1
     with pytest.raises(AssertionError, match="rendered again"):
-        clips_of(Protocol.model_validate_json(json.dumps(fields)), data, folder, lambda _: None)
+        clips_of(JitterProtocol.model_validate_json(json.dumps(fields)), data, folder, lambda _: None)

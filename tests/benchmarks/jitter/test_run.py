@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from qlot.benchmarks.jitter.clips import JitterClip
+from qlot.benchmarks.jitter.clips import RenderedClip
 from qlot.benchmarks.jitter.measures import (
     BLINK_DEPTH,
     ERROR,
@@ -19,7 +19,7 @@ from qlot.benchmarks.jitter.measures import (
     gain_of,
     lag_of,
 )
-from qlot.benchmarks.jitter.methods import Method, Track, methods, smooth
+from qlot.benchmarks.jitter.methods import ClipAnswers, Method, methods, smooth
 from qlot.benchmarks.jitter.points import PointSet, point_set
 from qlot.benchmarks.jitter.run import Followers, Result, run
 from qlot.runtime.tracking.filters import OneEuro
@@ -34,8 +34,8 @@ IBUG, MESH = point_set("ibug68"), point_set("mediapipe478")
 def score(delay: int, sigma: float = 0.0, points: PointSet = IBUG, offset: float = 0.0) -> Result:
     answer = late(delay, sigma)
 
-    def follow(clip: JitterClip, method: Method) -> Track:
-        return Track(answer(clip.landmarks[points.truth][:, points.layout]) + offset)
+    def follow(clip: RenderedClip, method: Method) -> ClipAnswers:
+        return ClipAnswers(answer(clip.landmarks[points.truth][:, points.layout]) + offset)
 
     (result,) = run(CLIPS, [Method("made", "made", "QLOT")], follow, points, lambda _: None)
     return result
@@ -62,9 +62,9 @@ def test_a_late_tracker_lags_by_its_delay_and_a_constant_offset_does_not_matter(
 
 
 def test_an_error_that_depends_on_the_place_is_not_taken_for_lag() -> None:
-    def skewed(clip: JitterClip, method: Method) -> Track:
+    def skewed(clip: RenderedClip, method: Method) -> ClipAnswers:
         truth = clip.landmarks[IBUG.truth][:, IBUG.layout]
-        return Track(truth + 0.02 * (truth[..., :1] - 150))
+        return ClipAnswers(truth + 0.02 * (truth[..., :1] - 150))
 
     ramp = [clip for clip in CLIPS if clip.motion.kind == "ramp"]
     (result,) = run(ramp, [Method("skewed", "skewed", "QLOT")], skewed, IBUG, lambda _: None)
@@ -83,9 +83,9 @@ def test_white_noise_flickers_as_much_as_its_sigma_says() -> None:
 
 
 def test_a_tracker_that_stands_still_keeps_nothing_of_the_motion() -> None:
-    def frozen(clip: JitterClip, method: Method) -> Track:
+    def frozen(clip: RenderedClip, method: Method) -> ClipAnswers:
         truth = clip.landmarks[IBUG.truth][:, IBUG.layout]
-        return Track(np.repeat(truth[:1], len(truth), 0))
+        return ClipAnswers(np.repeat(truth[:1], len(truth), 0))
 
     clips = [clip for clip in CLIPS if clip.motion.kind != "saccade"]
     (result,) = run(clips, [Method("frozen", "frozen", "QLOT")], frozen, IBUG, lambda _: None)
@@ -95,11 +95,11 @@ def test_a_tracker_that_stands_still_keeps_nothing_of_the_motion() -> None:
 
 
 def test_a_lost_frame_takes_its_clip_out_and_is_counted() -> None:
-    def losing(clip: JitterClip, method: Method) -> Track:
+    def losing(clip: RenderedClip, method: Method) -> ClipAnswers:
         found = clip.landmarks[IBUG.truth][:, IBUG.layout].copy()
         if clip.motion.kind == "still":
             found[-1] = np.nan
-        return Track(found)
+        return ClipAnswers(found)
 
     (result,) = run(CLIPS, [Method("losing", "losing", "QLOT")], losing, IBUG, lambda _: None)
     assert math.isnan(result.mean(FLICKER))
@@ -110,9 +110,9 @@ def test_a_lost_frame_takes_its_clip_out_and_is_counted() -> None:
 def test_a_filter_trades_flicker_for_lag() -> None:
     noisy = late(0, 0.4)
     clips = [clip for clip in CLIPS if clip.name in {"face5-still", "face5-sine-1"}]
-    raw = {clip.name: Track(noisy(clip.landmarks[IBUG.truth][:, IBUG.layout])) for clip in clips}
+    raw = {clip.name: ClipAnswers(noisy(clip.landmarks[IBUG.truth][:, IBUG.layout])) for clip in clips}
 
-    def follow(clip: JitterClip, method: Method) -> Track:
+    def follow(clip: RenderedClip, method: Method) -> ClipAnswers:
         return smooth(raw[clip.name], clip.times, method.rule) if method.rule else raw[clip.name]
 
     kinds = [Method(str(f), "one", "QLOT", rule=OneEuro(f, 0) if f else None) for f in (0.0, 4.0, 1.0)]
@@ -128,7 +128,7 @@ def test_a_filter_starts_anew_after_a_loss_and_may_be_told_covariances() -> None
     positions[3] = np.nan
     positions[4:] = 9
     covariances = np.repeat(np.eye(2)[None, None], 6, 0).repeat(2, 1)
-    out = smooth(Track(positions, covariances), np.arange(6) / 30, OneEuro(1, 0), weighted=True).positions
+    out = smooth(ClipAnswers(positions, covariances), np.arange(6) / 30, OneEuro(1, 0), weighted=True).positions
     assert np.isnan(out[3]).all()
     np.testing.assert_array_equal(out[4:], 9)
 

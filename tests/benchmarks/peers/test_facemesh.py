@@ -14,7 +14,7 @@ import pytest
 
 from qlot.benchmarks.peers import environment, facemesh
 from qlot.benchmarks.peers.bare import bare_stages, tflite_graph
-from qlot.benchmarks.peers.environment import Environment, PeerError, last_line, prepare, run_script
+from qlot.benchmarks.peers.environment import PeerEnvironment, PeerError, last_line, prepare, run_script
 from qlot.benchmarks.peers.facemesh import WORKER, run_facemesh
 from qlot.benchmarks.peers.landmark_network import FRAME, PeerComparison, peer_network
 from qlot.export.graphs.schemes import plan_for
@@ -55,11 +55,11 @@ def test_unusable_frames_are_named(tmp_path: Path, arrays: dict[str, np.ndarray]
 
 
 def test_a_failed_run_leaves_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Environment, __: Path, arguments: list[str]) -> None:
+    def fail(_: PeerEnvironment, __: Path, arguments: list[str]) -> None:
         Path(arguments[1]).write_bytes(b"half")
         raise PeerError("it broke")
 
-    monkeypatch.setattr(facemesh, "prepare", Environment)
+    monkeypatch.setattr(facemesh, "prepare", PeerEnvironment)
     monkeypatch.setattr(facemesh, "run_script", fail)
     with pytest.raises(PeerError, match="it broke"):
         run_facemesh(frames_file(tmp_path), tmp_path / "out.npz", environment=tmp_path)
@@ -114,7 +114,7 @@ def test_another_python_is_told_which_to_use(
 def test_a_scripts_last_word_is_the_error(tmp_path: Path) -> None:
     script = tmp_path / "worker.py"
     script.write_text("raise SystemExit('first\\nthe reason\\n')")
-    here = Environment(tmp_path)
+    here = PeerEnvironment(tmp_path)
     (tmp_path / "bin").mkdir()
     here.python.parent.mkdir(parents=True, exist_ok=True)
     here.python.symlink_to(sys.executable)
@@ -125,7 +125,7 @@ def test_a_scripts_last_word_is_the_error(tmp_path: Path) -> None:
 
 def test_a_missing_model_and_a_missing_engine_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PeerError, match="has no MediaPipe model"):
-        Environment(tmp_path).model("face_landmark/face_landmark.tflite")
+        PeerEnvironment(tmp_path).model("face_landmark/face_landmark.tflite")
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(PeerError, match=r"qlot-mobile\[tflite\]"):
         tflite_graph(b"")
@@ -165,16 +165,16 @@ def test_packages_and_shared_files_are_not_timed(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def mediapipe() -> Environment:
+def mediapipe() -> PeerEnvironment:
     folder = Path(os.environ.get("QLOT_MEDIAPIPE") or environment.default_folder())
     if not (folder / "complete").exists():
         pytest.skip(f"no MediaPipe environment in {folder}; run the peer once, or set QLOT_MEDIAPIPE")
-    return Environment(folder)
+    return PeerEnvironment(folder)
 
 
 @pytest.mark.parametrize(("refined", "count"), [(False, 468), (True, 478)])
 def test_facemesh_finds_no_face_in_a_grey_wall(
-    mediapipe: Environment, tmp_path: Path, refined: bool, count: int
+    mediapipe: PeerEnvironment, tmp_path: Path, refined: bool, count: int
 ) -> None:
     run_facemesh(frames_file(tmp_path), tmp_path / "out.npz", refined, mediapipe.folder)
     with np.load(tmp_path / "out.npz") as found:
@@ -182,7 +182,7 @@ def test_facemesh_finds_no_face_in_a_grey_wall(
         assert str(found["version"]).startswith("mediapipe 0.10.14")
 
 
-def test_facemesh_follows_a_face_that_moves(mediapipe: Environment, tmp_path: Path) -> None:
+def test_facemesh_follows_a_face_that_moves(mediapipe: PeerEnvironment, tmp_path: Path) -> None:
     from qlot.assets import sample_clip
     from qlot.runtime.media.video import VideoReader
 
@@ -195,7 +195,7 @@ def test_facemesh_follows_a_face_that_moves(mediapipe: Environment, tmp_path: Pa
     np.testing.assert_allclose((found[-1] - found[0]).mean(0), [12, 0], atol=1.5)
 
 
-def test_the_landmark_network_runs(mediapipe: Environment) -> None:
+def test_the_landmark_network_runs(mediapipe: PeerEnvironment) -> None:
     pytest.importorskip("ai_edge_litert")
     call: Callable[[], object] = peer_network(mediapipe.model("face_landmark/face_landmark.tflite"))
     outputs = call()

@@ -8,7 +8,7 @@ from qlot.assets import sample_clip
 from qlot.benchmarks.studies.naive import NaiveQLOT, load_naive
 from qlot.model.layout import load_layout
 from qlot.model.qlot import QLOT
-from qlot.model.state import State, cold_start, from_pixels, to_pixels
+from qlot.model.state import TensorState, cold_start, from_pixels, to_pixels
 from qlot.model.weights import load_default
 from qlot.runtime.media.video import VideoReader
 from qlot.runtime.tracking.crop import sample_crop
@@ -34,7 +34,7 @@ def feeds(model: QLOT) -> dict[str, torch.Tensor]:
     image = torch.from_numpy(sample_crop(frame.rgb, CropBox(width / 2, height / 2, height), size))
     start = cold_start(POINTS, model.config.hidden_width)
     hidden = torch.from_numpy(np.random.default_rng(3).normal(0, 0.5, start.hidden.shape).astype(np.float32))
-    state = State(start.position * 1.3, start.covariance - 2, start.delta + 0.01, hidden)
+    state = TensorState(start.position * 1.3, start.covariance - 2, start.delta + 0.01, hidden)
     return {"image": image, "landmarks": to_pixels(state, size), "hidden": hidden}
 
 

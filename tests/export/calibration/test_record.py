@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from qlot.export.bundle.spec import tracker_spec
-from qlot.export.calibration.clips import Clip, calibration_clip, parity_clip, to_uint8
-from qlot.export.calibration.record import RESET_EVERY, RecordingStages, calibration_spec, record
+from qlot.export.calibration.frames import FrameSet, calibration_clip, parity_clip, to_uint8
+from qlot.export.calibration.record import RESET_EVERY, RecordingNetwork, calibration_spec, record
 from qlot.export.errors import ExportError
 from qlot.export.graphs.stages import Stage, make_stages
 from qlot.model.fuse import fuse
@@ -43,7 +43,7 @@ def test_the_unrolled_refiner_sees_the_first_step_of_a_frame() -> None:
 def test_recorded_inputs_give_the_recorded_states() -> None:
     """On policy: what is kept is what the float stages were given, not a later state of the same memory."""
     feeds = small.recorded("windowed")["refiner"]
-    recorder = RecordingStages(small.stages("windowed"), SIZE, np.zeros(2, np.float32))
+    recorder = RecordingNetwork(small.stages("windowed"), SIZE, np.zeros(2, np.float32))
     state = cold_start(small.layout().points, SIZE, WIDTH)
     for t, image in enumerate(small.images(8)):
         np.testing.assert_array_equal(feeds[2 * t]["landmarks"], state.landmarks)
@@ -52,7 +52,7 @@ def test_recorded_inputs_give_the_recorded_states() -> None:
 
 
 @functools.cache
-def trained() -> tuple[list[Stage], TrackerSpec, Clip]:
+def trained() -> tuple[list[Stage], TrackerSpec, FrameSet]:
     """Return the shipped weights' stages, their tracker, and the first frames of the sample clip."""
     model, layout = load_default(), load_layout("wflw98")
     points = torch.tensor(layout.points, dtype=torch.float32)
@@ -61,7 +61,7 @@ def trained() -> tuple[list[Stage], TrackerSpec, Clip]:
     return make_stages(fuse(model, points)), tracker_spec(model.config, layout, confidence), clip
 
 
-def _cut(clip: Clip, frames: int) -> Clip:
+def _cut(clip: FrameSet, frames: int) -> FrameSet:
     return dataclasses.replace(clip, frames=clip.frames[:frames])
 
 
@@ -117,7 +117,7 @@ def test_pictures_survive_the_round_trip() -> None:
 
 
 def test_a_gate_is_part_of_the_record() -> None:
-    recorder = RecordingStages(small.stages("windowed"), SIZE, np.array([3.0, 0.1], np.float32))
+    recorder = RecordingNetwork(small.stages("windowed"), SIZE, np.array([3.0, 0.1], np.float32))
     start = cold_start(small.layout().points, SIZE, WIDTH)
     list(steps(recorder, recorder.extract(small.images(1)[0]), start, 3, Gate(3.0, 0.1)))
     assert [len(recorder.feeds[n]) for n in ("extractor", "refiner", "refiner_unrolled")] == [1, 3, 1]

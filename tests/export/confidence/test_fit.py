@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlot.export.bundle.spec import tracker_spec
-from qlot.export.calibration.clips import calibration_clip
+from qlot.export.calibration.frames import calibration_clip
 from qlot.export.confidence.fit import UNFITTED, Observation, collect, fit_confidence, fit_logistic, separation
-from qlot.export.confidence.scenes import OTHERS, Scene, near
+from qlot.export.confidence.scenes import OTHERS, CropScene, near
 from qlot.model.config import PRESETS
 from qlot.model.layout import load_layout
 from qlot.model.qlot import QLOT
-from qlot.model.stages import TorchStages
+from qlot.model.torch_network import TorchNetwork
 from qlot.model.weights import load_default
 from qlot.runtime.bundle.manifest import ConfidenceSpec
 from qlot.runtime.tracking.confidence import logistic
@@ -104,7 +104,7 @@ def test_disturbed_pictures_are_pictures() -> None:
     before = frame.copy()
     for make in OTHERS.values():
         for box in (CropBox(60.0, 40.0, 50.0), CropBox(5.0, 80.0, 70.0)):
-            shown = make(Scene(frame, box, box), rng)
+            shown = make(CropScene(frame, box, box), rng)
             assert shown.rgb.dtype == np.uint8 and shown.rgb.ndim == 3 and shown.box.side > 0
             assert not np.array_equal(shown.rgb, frame) or shown.box != box
     np.testing.assert_array_equal(frame, before, "the frame itself stays as it is")
@@ -112,21 +112,21 @@ def test_disturbed_pictures_are_pictures() -> None:
 
 def test_moved_crops_stay_within_their_bounds() -> None:
     rng = np.random.default_rng(0)
-    scene = Scene(np.zeros((9, 9, 3), np.uint8), CropBox(0.0, 0.0, 1.0), FACE)
+    scene = CropScene(np.zeros((9, 9, 3), np.uint8), CropBox(0.0, 0.0, 1.0), FACE)
     moved = [near(scene, rng).box for _ in range(300)]
     shifts = [math.hypot(b.center_x - 205, b.center_y - 190) / 118 for b in moved]
     scales = [abs(math.log(b.side / 118)) for b in moved]
     assert 0.09 < max(shifts) <= 0.1 + 1e-9 and 0.13 < max(scales) <= 0.15 + 1e-9
 
 
-def sample_scenes(count: int) -> list[Scene]:
+def sample_scenes(count: int) -> list[CropScene]:
     frames = calibration_clip().frames
-    return [Scene(frames[i * 100 // count].rgb, FACE, FACE) for i in range(count)]
+    return [CropScene(frames[i * 100 // count].rgb, FACE, FACE) for i in range(count)]
 
 
 def look(model: QLOT) -> list[Observation]:
     layout = load_layout("eyes")
-    return collect(TorchStages(model, layout), tracker_spec(model.config, layout, UNFITTED), sample_scenes(12), seed=3)
+    return collect(TorchNetwork(model, layout), tracker_spec(model.config, layout, UNFITTED), sample_scenes(12), seed=3)
 
 
 def test_the_shipped_network_knows_a_face_when_it_sees_one() -> None:

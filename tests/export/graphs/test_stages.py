@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from qlot.export.calibration.record import RecordingStages
+from qlot.export.calibration.record import RecordingNetwork
 from qlot.export.graphs.stages import make_stages
 from qlot.model.fuse import fuse
 from qlot.model.qlot import Lowering
-from qlot.model.stages import TorchStages, write_mask
+from qlot.model.torch_network import TorchNetwork, write_mask
 from qlot.runtime.network.recurrence import Gate, step
 from qlot.runtime.network.state import State, cold_start
 from tests.export import small
@@ -63,8 +63,8 @@ def test_without_unrolling_there_are_two_stages() -> None:
     assert [s.name for s in make_stages(fuse(small.network(), points))] == ["extractor", "refiner"]
 
 
-def _recorder(lowering: Lowering, gate: Gate) -> RecordingStages:
-    return RecordingStages(small.stages(lowering), S, np.array([gate.radius, gate.cutoff], np.float32))
+def _recorder(lowering: Lowering, gate: Gate) -> RecordingNetwork:
+    return RecordingNetwork(small.stages(lowering), S, np.array([gate.radius, gate.cutoff], np.float32))
 
 
 def _warm() -> State:
@@ -78,7 +78,7 @@ def _warm() -> State:
 def test_the_stages_are_the_network(lowering: Lowering) -> None:
     """The fused stages against the network that nobody fused, over several gated steps."""
     state = other = _warm()
-    ours, theirs = _recorder(lowering, small.GATE), TorchStages(small.network(), small.layout())
+    ours, theirs = _recorder(lowering, small.GATE), TorchNetwork(small.network(), small.layout())
     image = small.images(1)[0]
     features, reference = ours.extract(image), theirs.extract(image)
     for _ in range(3):

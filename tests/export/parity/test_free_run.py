@@ -12,20 +12,20 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
-from qlot.export.calibration.clips import parity_clip
+from qlot.export.calibration.frames import parity_clip
 from qlot.export.errors import ExportError
 from qlot.export.graphs.schemes import PLANS
 from qlot.export.parity.free_run import first_frames, measure, parity_spec, record_reference
 from qlot.export.targets.base import Graph
 from qlot.model.layout import load_layout
-from qlot.model.stages import TorchStages
+from qlot.model.torch_network import TorchNetwork
 from qlot.model.weights import load_default
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.errors import ParityError, SessionError
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate, steps
 from qlot.runtime.network.replay import compare, replay, run_frames
-from qlot.runtime.network.stages import BundleStages
 from qlot.runtime.network.state import State, cold_start
 from tests.export import small
 from tests.export.calibration.test_record import trained
@@ -82,7 +82,7 @@ def test_flicker_is_that_of_the_frames_results_and_is_held(bundle: Bundle, refer
 
 def test_what_the_manifest_says_of_it(bundle: Bundle, reference: GoldenSequence) -> None:
     report = measure(bundle, reference, FP32)
-    torch_stages = TorchStages(small.network(), small.layout())
+    torch_stages = TorchNetwork(small.network(), small.layout())
     spec = parity_spec(report, torch_stages, parity_clip())
     assert (spec.frames, spec.clip, spec.tolerance) == (4, "builtin", TOLERANCE)
     assert spec.reference.startswith("PyTorch")
@@ -192,7 +192,7 @@ def test_what_is_not_a_number_is_an_error(reference: GoldenSequence, tmp_path: P
 
 def _run(bundle: Bundle, golden: GoldenSequence, start: State) -> Iterator[list[State]]:
     """A free run like the replay's, but from another state than a cold start; the first two boxes are equal."""
-    stages, state = BundleStages(bundle), start
+    stages, state = BundleNetwork(bundle), start
     for t in range(2):
         image = np.ascontiguousarray(golden.crops[t].transpose(2, 0, 1)[None], np.float32) / np.float32(255)
         frame = list(steps(stages, stages.extract(image), state, int(golden.steps[t]), Gate(*map(float, golden.gate))))
@@ -229,7 +229,7 @@ def test_the_first_frames_are_a_sequence_of_their_own(reference: GoldenSequence)
 def test_the_reference_is_a_track_of_the_sample_clip() -> None:
     _, spec, _ = trained()
     layout = load_layout("wflw98")
-    stages = TorchStages(load_default(), layout)
+    stages = TorchNetwork(load_default(), layout)
     sequence = record_reference(stages, spec, parity_clip(), 4)
     size = spec.preprocessing.size
     assert sequence.crops.shape == (4, size, size, 3)
@@ -245,7 +245,7 @@ def test_a_network_that_tracks_nothing_is_no_reference() -> None:
     _, spec, _ = trained()
     strict = spec.confidence.model_copy(update={"found": 0.999, "lost": 0.99})
     clip = dataclasses.replace(parity_clip(), frames=parity_clip().frames[:3])
-    stages = TorchStages(load_default(), load_layout("wflw98"))
+    stages = TorchNetwork(load_default(), load_layout("wflw98"))
     with pytest.raises(ExportError, match="0 frames in a row, 2 are needed"):
         record_reference(stages, spec.model_copy(update={"confidence": strict}), clip, 2)
     assert len(layout) == 8

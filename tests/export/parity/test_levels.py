@@ -21,7 +21,7 @@ from qlot.export.parity.levels import Levels, Reference, measure_levels
 from qlot.export.parity.spread import Check, Spread
 from qlot.export.parity.stages import Witness, _Signal
 from qlot.export.parity.task import Compared, _crops, exact_clips
-from qlot.model.stages import TorchStages
+from qlot.model.torch_network import TorchNetwork
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import ConfidenceSpec
 from qlot.runtime.errors import ParityError
@@ -35,7 +35,7 @@ FP32 = PLANS["fp32"]
 
 def recorded() -> Reference:
     """The small network's run as `record_levels` records a trained one's; it cannot track the sample clip."""
-    stages, run = TorchStages(small.network(), small.layout()), small.reference_sequence()
+    stages, run = TorchNetwork(small.network(), small.layout()), small.reference_sequence()
     witness = Witness(stages)
     list(run_frames(witness, run, small.layout().points))
     confidence = ConfidenceSpec(bias=0, w_spread=-1, found=0.5, lost=0.3, calibration="none: an untrained network")

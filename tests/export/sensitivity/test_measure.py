@@ -17,10 +17,10 @@ from qlot.cli.main import run_export
 from qlot.export.bundle.spec import tracker_spec
 from qlot.export.graphs.schemes import PLANS
 from qlot.export.sensitivity import measure as sensitivity
-from qlot.export.sensitivity.measure import WHOLE, Cost, QuantisedScheme, Subject, alone, units
+from qlot.export.sensitivity.measure import WHOLE, Cost, QuantisedScheme, Study, alone, units
 from qlot.export.targets.onnx.convert import module_paths, trace
 from qlot.export.targets.onnx.storage import LEAST_VALUES
-from qlot.model.stages import TorchStages
+from qlot.model.torch_network import TorchNetwork
 from qlot.runtime.bundle.manifest import ConfidenceSpec
 from tests.export import small
 
@@ -29,13 +29,13 @@ STAGES = ("extractor", "refiner")
 
 
 @functools.cache
-def subject() -> Subject:
+def subject() -> Study:
     confidence = ConfidenceSpec(bias=0, w_spread=-1, found=0.5, lost=0.3, calibration="none: an untrained network")
     reference = small.reference_sequence()
-    cold = list(sensitivity._cold_runs(TorchStages(small.network(), small.layout()), reference, small.layout().points))
+    cold = list(sensitivity._cold_runs(TorchNetwork(small.network(), small.layout()), reference, small.layout().points))
     stages = {s.name: s for s in small.stages("windowed")[:2]}
     spec = tracker_spec(small.SMALL, small.layout(), confidence)
-    return Subject(stages, spec, reference, cold, small.recorded("windowed"))
+    return Study(stages, spec, reference, cold, small.recorded("windowed"))
 
 
 @functools.cache

@@ -14,11 +14,11 @@ from onnx import TensorProto, helper
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import StageSpec, TensorSpec
 from qlot.runtime.errors import SessionError
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate, steps
 from qlot.runtime.network.sessions import open_session
 from qlot.runtime.network.sessions.base import Session
 from qlot.runtime.network.sessions.onnx import engine_options
-from qlot.runtime.network.stages import BundleStages
 from qlot.runtime.network.state import State, cold_start
 from tests.runtime.bundles import POINTS, UNROLLED, C, N, S, write_bundle
 
@@ -72,7 +72,7 @@ def test_threads_are_bounded(bundle: Bundle, threads: int) -> None:
 
 @pytest.mark.parametrize("radius", [0.0, 8.0])
 def test_an_unrolled_refiner_equals_single_steps_with_the_gate_on_the_host(bundle: Bundle, radius: float) -> None:
-    stages, gate = BundleStages(bundle), Gate(radius, 0.1)
+    stages, gate = BundleNetwork(bundle), Gate(radius, 0.1)
     state = cold_start(POINTS, S, C)
     features = stages.extract(np.random.default_rng(1).random((1, 3, S, S), np.float32))
     *_, single = steps(stages, features, state, UNROLLED, gate)
@@ -276,7 +276,7 @@ def test_the_same_graphs_with_the_data_inside_run() -> None:
 
 
 def test_a_step_starts_from_the_state_it_is_given(bundle: Bundle) -> None:
-    stages = BundleStages(bundle)
+    stages = BundleNetwork(bundle)
     features = stages.extract(np.zeros((1, 3, S, S), np.float32))
     cold = cold_start(POINTS, S, C)
     warm = State(cold.landmarks, np.full((1, N, C), 0.5, np.float32))

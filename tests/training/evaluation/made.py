@@ -14,15 +14,15 @@ import numpy as np
 
 from qlot.model.layout import load_layout
 from qlot.training.data.clip import Array, Clip, Image
-from qlot.training.evaluation.subject import Network
+from qlot.training.evaluation.subject import ReadyNetwork
 from tests.runtime.disc import POINTS, DiscStages, disc_spec, scene, truth
 
 Path3 = Callable[[int], tuple[float, float, float]]  # frame -> x, y, radius of the disc; a radius of 0 hides it
 
 
-def disc_network() -> Network:
+def disc_network() -> ReadyNetwork:
     """Return the disc tracker as a network under evaluation."""
-    return Network(disc_spec(), DiscStages(), fitted=True)
+    return ReadyNetwork(disc_spec(), DiscStages(), fitted=True)
 
 
 def disc_clip(frames: int, path: Path3, noise: Array | None = None, name: str = "disc") -> Clip:

@@ -10,7 +10,7 @@ import pytest
 from qlot.training.data.clip import Clip, Image
 from qlot.training.evaluation.faceless import HOLD, KINDS, false_acquisitions, reacquisition, user_frames
 from qlot.training.evaluation.protocol import EvaluationProtocol
-from qlot.training.evaluation.subject import Network
+from qlot.training.evaluation.subject import ReadyNetwork
 from tests.runtime.disc import scene
 from tests.training.evaluation.made import disc_clip, disc_network
 
@@ -21,7 +21,7 @@ def still(_: int) -> tuple[float, float, float]:
     return 80.0, 60.0, 18.0
 
 
-def blank(clip: Clip, network: Network, rng: np.random.Generator) -> Iterator[Image]:
+def blank(clip: Clip, network: ReadyNetwork, rng: np.random.Generator) -> Iterator[Image]:
     """Hide the disc for good: the tracker of the tests takes red blotches for one."""
     for _ in clip.frames:
         yield scene(0, 0, 0)
@@ -97,7 +97,7 @@ def test_pictures_of_a_folder_are_held(tmp_path: Path) -> None:
 
 
 def test_a_tracker_that_never_lets_go_is_told_apart() -> None:
-    def unhidden(clip: Clip, network: Network, rng: np.random.Generator) -> Iterator[Image]:
+    def unhidden(clip: Clip, network: ReadyNetwork, rng: np.random.Generator) -> Iterator[Image]:
         yield from clip.frames
 
     result = reacquisition(disc_network(), PROTOCOL, disc_clip(60, still), np.random.default_rng(0), unhidden)

@@ -11,7 +11,7 @@ from qlot.training.data.clip import Clip, DataError
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.results import ClipResult
 from qlot.training.evaluation.scores import stability
-from qlot.training.evaluation.video import ForgetfulStages, score_clip, total, track_clip
+from qlot.training.evaluation.video import ForgetfulNetwork, score_clip, total, track_clip
 from tests.runtime.disc import POINTS, DiscStages, disc_spec, truth
 from tests.training.evaluation.made import disc_clip, disc_network
 
@@ -88,7 +88,7 @@ def test_stability_is_over_the_longest_run_by_what_is_labelled_throughout() -> N
 def test_forgetful_stages_forget_once_a_frame() -> None:
     """The disc's hidden state counts the steps."""
     start = State(cold_start(POINTS, 48, 4).landmarks, np.full((1, 5, 4), 7.0, np.float32))
-    for stages, expected in ((DiscStages(), [8, 9, 10]), (ForgetfulStages(DiscStages()), [1, 2, 3])):
+    for stages, expected in ((DiscStages(), [8, 9, 10]), (ForgetfulNetwork(DiscStages()), [1, 2, 3])):
         features = stages.extract(np.zeros((1, 3, 48, 48), np.float32))
         counted = [float(s.hidden.max()) for s in steps(stages, features, start, 3, Gate())]
         assert counted == expected

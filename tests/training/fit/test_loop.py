@@ -24,7 +24,7 @@ from qlot.runtime.tracking.result import CropBox
 from qlot.training.data.clip import Clip, DataError, Source
 from qlot.training.fit import loop
 from qlot.training.fit.journal import read_journal
-from qlot.training.fit.loop import Progress, Run, TrainingError, parameter_groups
+from qlot.training.fit.loop import Run, StepReport, TrainingError, parameter_groups
 from qlot.training.fit.recipe import Recipe
 from qlot.training.fit.unroll import Task, Unroll
 from tests.training.tiny import POINTS, Blobs, recipe
@@ -67,10 +67,10 @@ def _equal(a: Path, b: Path) -> bool:
     return all(torch.equal(v, second[k]) for k, v in first.items())
 
 
-def _at(step: int, do: Callable[[], None]) -> Callable[[Progress], None]:
+def _at(step: int, do: Callable[[], None]) -> Callable[[StepReport], None]:
     """Return a report that does something after a step."""
 
-    def report(progress: Progress) -> None:
+    def report(progress: StepReport) -> None:
         if progress.step == step:
             do()
 
@@ -225,7 +225,7 @@ def test_a_data_process_that_hangs_ends_the_run(tmp_path: Path, monkeypatch: pyt
 
 def test_validation_sees_the_moving_average(tmp_path: Path) -> None:
     seen: list[tuple[bool, Tensor]] = []
-    reports: list[Progress] = []
+    reports: list[StepReport] = []
 
     def validate(model: QLOT) -> dict[str, float]:
         seen.append((model.training, model.refiner.delta.weight.clone()))

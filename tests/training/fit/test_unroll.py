@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qlot.model.correlation import correlation_map, lookup_dense
 from qlot.model.qlot import QLOT
-from qlot.model.state import State, cold_start
+from qlot.model.state import TensorState, cold_start
 from qlot.training.data.batch import Batch
 from qlot.training.fit import losses
 from qlot.training.fit.unroll import Chances, Task, Unroll, Weights, _look_up, correlation_maps, with_mirrored
@@ -43,7 +43,9 @@ def _batch(b: int = 2, frames: int = 3, n: int = 5) -> Batch:
     return Batch(images.to(torch.uint8), 0.5 * _normal(b, n, 3, seed=3), targets, valid, torch.arange(b) + 7)
 
 
-def _deployed(model: QLOT, batch: Batch, mask: Tensor | None, start: State | None = None) -> list[list[State]]:
+def _deployed(
+    model: QLOT, batch: Batch, mask: Tensor | None, start: TensorState | None = None
+) -> list[list[TensorState]]:
     """Return the states of every step of every frame, as a tracker runs the network."""
     state, frames = start, []
     for frame, count in enumerate(ITERATIONS):
@@ -53,7 +55,7 @@ def _deployed(model: QLOT, batch: Batch, mask: Tensor | None, start: State | Non
     return frames
 
 
-def _check(found: dict[str, Tensor], frames: list[list[State]], batch: Batch, decay: float) -> None:
+def _check(found: dict[str, Tensor], frames: list[list[TensorState]], batch: Batch, decay: float) -> None:
     """Compare the losses with those of given states: sums over all steps by hand."""
     sums, norm = {"position": 0.0, "covariance": 0.0}, 0.0
     for f, states in enumerate(frames):
@@ -155,7 +157,7 @@ def test_gradients_stop_at_the_position_before_and_not_at_the_covariance() -> No
     model, batch = _model(), _batch()
     unroll = Unroll(model, PLAIN)
     levels, context, queries = unroll._extract(batch)
-    start = State(*(x.requires_grad_() for x in cold_start(batch.points, SMALL.hidden_width)))
+    start = TensorState(*(x.requires_grad_() for x in cold_start(batch.points, SMALL.hidden_width)))
     mask = torch.zeros(2, 5, dtype=torch.bool)
     after = unroll._refine([level[0] for level in levels], context[0], queries, start, mask)
     after.position.sum().backward()

@@ -27,7 +27,7 @@ _DEPTH_MARGIN: Final = 0.35  # cm by which something must be in front of a point
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class RenderedFrame:
     """A picture, and where in it every vertex of the mesh is."""
 
     rgb: Image  # (size, size, 3)
@@ -103,7 +103,7 @@ class Renderer:
         self._scene: Scene | None = None
         self._held: tuple[Any, ...] = ()
 
-    def render(self, scene: Scene, state: FaceState) -> Frame:
+    def render(self, scene: Scene, state: FaceState) -> RenderedFrame:
         """Render a scene with the face in a state.
 
         Raises:
@@ -116,7 +116,7 @@ class Renderer:
             normals = vertex_normals(positions, self.model.triangles)
             head, depth = self._draw(scene, state, positions, normals)
         rgb, covered = occlude(_over(head, scene, self.size), scene.occluders, state.time)
-        return Frame(rgb, depth, covered, positions, normals, scene, state)
+        return RenderedFrame(rgb, depth, covered, positions, normals, scene, state)
 
     def _draw(
         self, scene: Scene, state: FaceState, positions: Array, normals: NDArray[np.float32]

@@ -20,7 +20,7 @@ MAX_CALIBRATION_FRAMES = 600  # their recorded inputs are held in memory: about 
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class FrameSet:
     """Decoded frames with time stamps.
 
     Attributes:
@@ -34,7 +34,7 @@ class Clip:
     sha256: str
 
 
-def calibration_clip(path: Path | None = None) -> Clip:
+def calibration_clip(path: Path | None = None) -> FrameSet:
     """Return the built-in calibration frames, or all frames of a video or image folder.
 
     Raises:
@@ -58,7 +58,7 @@ def calibration_clip(path: Path | None = None) -> Clip:
     return _clip(path.name, frames)
 
 
-def parity_clip() -> Clip:
+def parity_clip() -> FrameSet:
     """Return the frames of the sample clip that no built-in calibration sees."""
     return _clip("builtin", list(_sample(PARITY_FRAMES)))
 
@@ -67,12 +67,12 @@ def _sample(wanted: range) -> Iterator[Frame]:
     return itertools.islice(VideoReader(sample_clip()), wanted.start, wanted.stop)
 
 
-def _clip(source: str, frames: list[Frame]) -> Clip:
+def _clip(source: str, frames: list[Frame]) -> FrameSet:
     digest = hashlib.sha256()
     for frame in frames:
         digest.update(np.array(frame.rgb.shape, "<i8").tobytes())
         digest.update(np.ascontiguousarray(frame.rgb).tobytes())
-    return Clip(source, tuple(frames), digest.hexdigest())
+    return FrameSet(source, tuple(frames), digest.hexdigest())
 
 
 def to_uint8(image: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """Float32 PyTorch behind the interface that the graphs of a bundle have: numpy in pixels of the network input.
 
 What every bundle is held against, and what evaluates weights before there is a bundle. The recurrence itself (gate,
-addition, clamps) is the host's: `TorchStages` satisfies `qlot.runtime.network.recurrence.Stages` by its form, so that
+addition, clamps) is the host's: `TorchNetwork` satisfies `qlot.runtime.network.recurrence.Network` by its form, so that
 this room needs nothing of the runtime's.
 """
 
@@ -43,7 +43,7 @@ def write_mask(layout: Layout) -> torch.Tensor | None:
     return mask
 
 
-class TorchStages:
+class TorchNetwork:
     """A PyTorch model for one layout, driven by a caller's host code.
 
     The model is not fused, so that the replay of a bundle also checks the folding.

@@ -15,7 +15,7 @@ from qlot.runtime.network.state import State, clamp_output
 from qlot.runtime.tracking.result import FloatArray
 
 
-class BundleStages:
+class BundleNetwork:
     """Loads a bundle's sessions once; any number of trackers may share them, one call at a time.
 
     Args:
