@@ -43,7 +43,7 @@ def verify(
 
     Exits with 0 if every landmark stays within the tolerance of the bundle's scheme at every step, and with 1 if not.
     """
-    from qlot.runtime.cli.commands import verify as verify_cli
+    from qlot.runtime.cli import verify as verify_cli
 
     console = Console()
     if report and not torch:
