@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.runtime.bundle.manifest import StageSpec, TensorSpec
-from qlot.runtime.errors import QlotError, SessionError
+from qlot.runtime.errors import SessionError
 from qlot.runtime.network.sessions.base import Tensors, check_tensors
 
 MAX_THREADS = 64
@@ -79,9 +79,16 @@ class _Interpreter:
     """Runs the program with PyTorch's CPU kernels."""
 
     def __init__(self, package: Path, threads: int, function: str | None) -> None:
-        # By name, because the runtime must install and run without the exporter and PyTorch.
-        mil, self._torch = import_module("qlot.mil"), import_module("torch")
-        self._program, self._threads = mil.load(package, function), threads
+        import torch  # here: the runtime must install and run without PyTorch and coremltools
+
+        from qlot import mil
+
+        self._torch: Any = torch
+        try:
+            self._program = mil.load(package, function)
+        except mil.MilError as e:
+            raise SessionError(f"the Core ML package cannot be interpreted here: {e}") from e
+        self._threads = threads
         self.name: str = mil.ENGINE
         self._images = self._program.images
         self.inputs = {
@@ -147,7 +154,7 @@ def _open(package: Path, name: str, threads: int, function: str | None) -> _Engi
         what = "Core ML needs coremltools" if real else "away from a Mac, a Core ML package is interpreted, which needs"
         needs = "" if real else " coremltools and torch"
         raise SessionError(f"{name}: {what}{needs}: pip install 'qlot-mobile[coreml]' ({e})") from e
-    except QlotError as e:
+    except SessionError as e:
         raise SessionError(f"{name}: {e}") from e
     except Exception as e:  # Core ML's errors are plain RuntimeErrors
         raise SessionError(f"{name}: Core ML refuses the package: {e}") from e

@@ -1,0 +1,73 @@
+"""Lists of tensors, in which loops collect their results. A list is never changed: a write returns another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qlot.mil.registry import moves
+
+
+@dataclass(frozen=True)
+class TensorList:
+    """Tensors of one shape; None where none was written yet."""
+
+    items: tuple[Tensor | None, ...]
+    grows: bool
+
+    def written(self, index: int, value: Tensor) -> TensorList:
+        """Return the list with one item replaced; one beyond the end makes it longer, if it may grow."""
+        items = list(self.items)
+        if index >= len(items) and self.grows:
+            items += [None] * (index + 1 - len(items))
+        if not 0 <= index < len(items):
+            raise IndexError(f"index {index} of a list of {len(items)}")
+        items[index] = value
+        return TensorList(tuple(items), self.grows)
+
+    def read(self, index: int) -> Tensor:
+        """Return one item."""
+        if not 0 <= index < len(self.items):
+            raise IndexError(f"index {index} of a list of {len(self.items)}")
+        item = self.items[index]
+        if item is None:
+            raise IndexError(f"item {index} of a list is read, which was never written")
+        return item
+
+
+@moves("make_list")
+def _make_list(
+    *, init_length: int = 1, dynamic_length: bool = True, elem_shape: Sequence[int | str] = (), dtype: str = "fp32"
+) -> TensorList:
+    """Items have the shape and dtype of what is written; MIL checks those at conversion."""
+    return TensorList((None,) * init_length, dynamic_length)
+
+
+@moves("list_length")
+def _list_length(ls: TensorList) -> Tensor:
+    return torch.tensor(len(ls.items))
+
+
+@moves("list_read")
+def _list_read(ls: TensorList, *, index: int) -> Tensor:
+    return ls.read(index)
+
+
+@moves("list_write")
+def _list_write(ls: TensorList, value: Tensor, *, index: int) -> TensorList:
+    return ls.written(index, value)
+
+
+@moves("list_gather")
+def _list_gather(ls: TensorList, *, indices: Sequence[int]) -> Tensor:
+    return torch.stack([ls.read(i) for i in indices])
+
+
+@moves("list_scatter")
+def _list_scatter(ls: TensorList, value: Tensor, *, indices: Sequence[int]) -> TensorList:
+    for index, item in zip(indices, value, strict=True):
+        ls = ls.written(index, item)
+    return ls
