@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,30 +16,32 @@ def _non_maximum_suppression(
     scores: Tensor,
     *,
     iou_threshold: float,
-    score_threshold: float,
+    score_threshold: float | None = None,
     max_boxes: int,
     per_class_suppression: bool = False,
 ) -> tuple[Tensor, ...]:
     """Boxes are (x, y, width, height) about their centres; a box counts for its best class.
 
+    Since iOS 17 there is no `score_threshold`, boxes and scores have their boxes last, and no number is returned.
     Where no score passes the threshold the best box is returned all the same, as in coremltools' tests. Free places
     are 0, their indices -1.
     """
+    newer = score_threshold is None
+    if newer:
+        boxes, scores = boxes.mT, scores.mT
+    least = -math.inf if score_threshold is None else score_threshold
     images = [
-        _kept(b, s, iou_threshold, score_threshold, max_boxes, per_class_suppression)
-        for b, s in zip(boxes, scores, strict=True)
+        _kept(b, s, iou_threshold, least, max_boxes, per_class_suppression) for b, s in zip(boxes, scores, strict=True)
     ]
     indices = torch.full((len(images), max_boxes), -1)
     for row, kept in zip(indices, images, strict=True):
         row[: len(kept)] = torch.tensor(kept)
     taken = (indices >= 0)[..., None]
     rows = torch.arange(len(images))[:, None]
-    return (
-        torch.where(taken, boxes[rows, indices], 0.0),
-        torch.where(taken, scores[rows, indices], 0.0),
-        indices,
-        torch.tensor([len(kept) for kept in images]),
-    )
+    picked, chances = (torch.where(taken, v[rows, indices], 0.0) for v in (boxes, scores))
+    if newer:
+        return picked.mT, chances.mT, indices
+    return picked, chances, indices, torch.tensor([len(kept) for kept in images])
 
 
 def _kept(
