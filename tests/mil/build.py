@@ -29,7 +29,8 @@ from qlot.mil.registry import KERNELS, REFUSED, Kernel
 
 __all__ = [
     "CONTROL", "KERNELS", "REFUSED", "FeedError", "Kernel", "MilError", "OpError", "PackageError", "Program",
-    "calibration", "ct", "from_model", "load", "load_program", "mb", "model", "normal", "program", "quiet", "read_spec", "run", "run_op",
+    "calibration", "ct",
+    "from_model", "load", "load_program", "mb", "model", "normal", "program", "quiet", "read_spec", "run", "run_op",
     "save",
 ]  # fmt: skip
 
