@@ -81,7 +81,7 @@ class _Interpreter:
     def __init__(self, package: Path, threads: int, function: str | None) -> None:
         import torch  # here: the runtime must install and run without PyTorch and coremltools
 
-        from qlot import mil
+        import qlot.mil as mil
 
         self._torch: Any = torch
         try:
