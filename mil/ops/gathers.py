@@ -1,9 +1,13 @@
-"""Gathers and scatters. Negative indices count from the end; one out of range is an error, never undefined."""
+"""Gathers and scatters. An index out of range is an error, never undefined.
+
+Negative indices count from the end, also since iOS 17, which leaves their meaning open unless `validate_indices`
+refuses them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,8 +24,9 @@ def _gather(
 ) -> Tensor:
     axis %= x.ndim
     if batch_dims:
-        return _batched(_gather, x, indices, axis=axis - 1, batch_dims=batch_dims - 1)
-    picked = x.index_select(axis, _positive(indices, x.shape[axis]).flatten())
+        options = {"batch_dims": batch_dims - 1, "validate_indices": validate_indices}
+        return _batched(_gather, x, indices, axis=axis - 1, **options)
+    picked = x.index_select(axis, _positive(indices, x.shape[axis], validate_indices).flatten())
     return picked.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
@@ -30,14 +35,14 @@ def _gather_along_axis(x: Tensor, indices: Tensor, *, axis: int = 0, validate_in
     axis %= x.ndim
     # MIL broadcasts the other axes of x to those of the indices; PyTorch would cut them.
     shape = [n if i == axis else m for i, (n, m) in enumerate(zip(x.shape, indices.shape, strict=True))]
-    return x.expand(shape).gather(axis, _positive(indices, x.shape[axis]))
+    return x.expand(shape).gather(axis, _positive(indices, x.shape[axis], validate_indices))
 
 
 @moves("gather_nd")
 def _gather_nd(x: Tensor, indices: Tensor, *, batch_dims: int = 0, validate_indices: bool = False) -> Tensor:
     if batch_dims:
-        return _batched(_gather_nd, x, indices, batch_dims=batch_dims - 1)
-    return x[_nd(indices)]
+        return _batched(_gather_nd, x, indices, batch_dims=batch_dims - 1, validate_indices=validate_indices)
+    return x[_placed(_nd(indices), x, validate_indices)]
 
 
 @computes("scatter")
@@ -53,7 +58,7 @@ def _scatter(
     axis %= data.ndim
     # `updates` has the axes of `indices` in place of the one axis.
     lined = updates.reshape((*data.shape[:axis], indices.numel(), *data.shape[axis + 1 :])).movedim(axis, 0)
-    moved = _written(data.movedim(axis, 0), (indices.flatten().long(),), lined, mode)
+    moved = _written(data.movedim(axis, 0), (indices.flatten().long(),), lined, mode, validate_indices)
     return moved.movedim(0, axis)
 
 
@@ -72,17 +77,17 @@ def _scatter_along_axis(
         torch.arange(n).reshape([-1 if i == a else 1 for i in range(data.ndim)]) for a, n in enumerate(indices.shape)
     ]
     own[axis] = indices.long()
-    return _written(data, torch.broadcast_tensors(*own), updates, mode)
+    return _written(data, torch.broadcast_tensors(*own), updates, mode, validate_indices)
 
 
 @computes("scatter_nd")
 def _scatter_nd(
     data: Tensor, indices: Tensor, updates: Tensor, *, mode: Mode = "add", validate_indices: bool = False
 ) -> Tensor:
-    return _written(data, _nd(indices), updates, mode)
+    return _written(data, _nd(indices), updates, mode, validate_indices)
 
 
-def _batched(gather: Callable[..., Tensor], x: Tensor, indices: Tensor, **options: int) -> Tensor:
+def _batched(gather: Callable[..., Tensor], x: Tensor, indices: Tensor, **options: Any) -> Tensor:
     """Gather in each row of the first axis apart."""
     return torch.stack([gather(a, i, **options) for a, i in zip(x, indices, strict=True)])
 
@@ -91,20 +96,26 @@ def _nd(indices: Tensor) -> Places:
     return indices.long().unbind(-1)
 
 
-def _positive(indices: Tensor, size: int) -> Tensor:
+def _positive(indices: Tensor, size: int, strict: bool) -> Tensor:
+    """Return indices counted from the start; `strict`: as they must be already."""
     indices = indices.long()
+    if indices.numel():
+        low, high = int(indices.min()), int(indices.max())
+        if not (0 if strict else -size) <= low <= high < size:
+            raise IndexError(f"an index is out of range: {low} to {high}, of {size}")
     return torch.where(indices < 0, indices + size, indices)
 
 
-def _written(data: Tensor, places: Places, updates: Tensor, mode: str) -> Tensor:
+def _placed(places: Places, data: Tensor, strict: bool) -> Places:
+    return tuple(_positive(p, n, strict) for p, n in zip(places, data.shape, strict=False))
+
+
+def _written(data: Tensor, places: Places, updates: Tensor, mode: str, strict: bool) -> Tensor:
     """Return `data` with updates at places; those that meet at one place count one after the other.
 
     Integer division rounds down; of several "update"s of one place the last one stays.
     """
-    places = tuple(_positive(p, n) for p, n in zip(places, data.shape, strict=False))
-    for place, size in zip(places, data.shape, strict=False):
-        if place.numel() and not 0 <= int(place.min()) <= int(place.max()) < size:
-            raise IndexError(f"an index is out of range: {int(place.min())} to {int(place.max())} of {size}")
+    places = _placed(places, data, strict)
     y = data.clone(memory_format=torch.contiguous_format)
     updates = updates.to(y.dtype)
     if mode in ("add", "sub"):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from qlot.mil.ports import DTYPES
 from qlot.mil.registry import moves
 
 
@@ -17,6 +18,7 @@ class TensorList:
 
     items: tuple[Tensor | None, ...]
     grows: bool
+    blank: Tensor | None  # what is read where none was written; None: its shape is not known
 
     def written(self, index: int, value: Tensor) -> TensorList:
         """Return the list with one item replaced; one beyond the end makes it longer, if it may grow."""
@@ -26,15 +28,15 @@ class TensorList:
         if not 0 <= index < len(items):
             raise IndexError(f"index {index} of a list of {len(items)}")
         items[index] = value
-        return TensorList(tuple(items), self.grows)
+        return replace(self, items=tuple(items))
 
     def read(self, index: int) -> Tensor:
         """Return one item."""
         if not 0 <= index < len(self.items):
             raise IndexError(f"index {index} of a list of {len(self.items)}")
-        item = self.items[index]
+        item = self.items[index] if self.items[index] is not None else self.blank
         if item is None:
-            raise IndexError(f"item {index} of a list is read, which was never written")
+            raise IndexError(f"item {index} of a list is read, which was never written and has no shape")
         return item
 
 
@@ -42,8 +44,10 @@ class TensorList:
 def _make_list(
     *, init_length: int = 1, dynamic_length: bool = True, elem_shape: Sequence[int | str] = (), dtype: str = "fp32"
 ) -> TensorList:
-    """Items have the shape and dtype of what is written; MIL checks those at conversion."""
-    return TensorList((None,) * init_length, dynamic_length)
+    """Items are zeros until they are written; sizes that are names are not known before."""
+    known = all(isinstance(n, int) for n in elem_shape)
+    blank = torch.zeros([int(n) for n in elem_shape], dtype=DTYPES[dtype]) if known else None
+    return TensorList((None,) * init_length, dynamic_length, blank)
 
 
 @moves("list_length")

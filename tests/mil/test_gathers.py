@@ -86,5 +86,14 @@ def test_half_precision_sums_are_rounded_once() -> None:
 @pytest.mark.parametrize("op", ["scatter", "scatter_along_axis"])
 def test_a_scatter_out_of_range_is_an_error(op: str) -> None:
     feeds = {"data": build.normal(3), "indices": np.int32([3]), "updates": build.normal(1)}
-    with pytest.raises(OpError, match="out of range: 3 to 3 of 3"):
+    with pytest.raises(OpError, match="out of range: 3 to 3, of 3"):
         build.run_op(op, feeds)
+
+
+@pytest.mark.parametrize("op", ["gather", "gather_along_axis", "gather_nd"])
+def test_negative_indices_are_refused_where_they_are_checked(op: str) -> None:
+    x, indices = build.normal(3), np.int32([[-1]] if op == "gather_nd" else [-1])
+    feeds = {"x": x, "indices": indices}
+    assert build.run_op(op, feeds, validate_indices=False)[0] == x[2]
+    with pytest.raises(OpError, match="out of range: -1 to -1, of 3"):
+        build.run_op(op, feeds, validate_indices=True)

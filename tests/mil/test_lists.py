@@ -52,13 +52,15 @@ def test_a_list_is_scattered_grows_and_keeps_its_older_selves() -> None:
     assert_array_equal(new, X[[3, 1]])
 
 
-def test_what_was_never_written_cannot_be_read() -> None:
-    def body(x: Any) -> Any:
-        ls = mb.list_write(ls=make(2), index=np.int32(0), value=mb.gather(x=x, indices=np.int32(0), axis=0))
+def test_what_was_never_written_is_zero_where_its_shape_is_known() -> None:
+    def body(x: Any, shape: Any = 3) -> Any:
+        ls = mb.make_list(init_length=2, dynamic_length=False, elem_shape=(shape,), dtype="fp32")
+        ls = mb.list_write(ls=ls, index=np.int32(0), value=mb.gather(x=x, indices=np.int32(0), axis=0))
         return mb.list_read(ls=ls, index=np.int32(1))
 
-    with pytest.raises(OpError, match="item 1 of a list is read, which was never written"):
-        build.run(body, {"x": X})
+    assert_array_equal(build.run(body, {"x": X})[0], np.zeros(3, np.float32))
+    with pytest.raises(OpError, match="item 1 of a list is read, which was never written and has no shape"):
+        build.run(lambda x: body(x, "any"), {"x": X})
 
 
 def test_a_list_of_fixed_length_does_not_grow() -> None:
