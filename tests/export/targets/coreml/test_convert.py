@@ -32,7 +32,7 @@ from tests.export.graphs.test_schemes import HIDDEN_LINEARS, SLOTS
 pytest.importorskip("coremltools", reason="needs the extra coreml")
 
 from qlot.export.targets.coreml import convert as coreml
-from qlot.export.targets.coreml.convert import quantise as coreml_quantise
+from qlot.export.targets.coreml import quantise as coreml_quantise
 from qlot.export.targets.coreml.program import check_products, operations, products
 from qlot.mil import from_model
 from qlot.mil.calibration import record_ranges
