@@ -33,7 +33,7 @@ OPERATORS = "converters/mil/mil/ops/tests"
 TORCH = "converters/mil/frontend/torch/test"
 NETWORKS = [f"{TORCH}/test_torch_ops.py", f"{TORCH}/test_torch_stateful_model.py"]
 # Parameter sets of each test in CI: as many as fit in four minutes on two cores.
-SUBSETS = {"operators": ([OPERATORS], 4), "torch": (NETWORKS, 1)}
+SUBSETS = {"operators": ([OPERATORS], 2), "torch": (NETWORKS, 1)}
 BASELINE = Path(__file__).with_name("baseline.json")
 FAILED = ("differs", "refused", "fails")
 
