@@ -22,7 +22,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Material(_Strict):
+class SourceSpec(_Strict):
     """One source and the share of the samples that it gets."""
 
     kind: Literal["faces", "video", "synthetic", "faceless", "wflw", "wflw-v", "300w"]
@@ -77,7 +77,7 @@ class Recipe(_Strict):
     disturbance: Disturbance = Disturbance()
     chances: Chances = Chances()
     weights: LossWeights = LossWeights()
-    material: tuple[Material, ...] = Field(min_length=1)
+    material: tuple[SourceSpec, ...] = Field(min_length=1)
     model: dict[str, Any] | None = None  # sizes in place of a preset's, for studies
 
     @field_validator("first_iterations", "next_iterations")

@@ -17,7 +17,7 @@ from qlot.model.layout import Layout
 from qlot.runtime.tracking.result import CropBox
 from qlot.training.data.clip import Array, Clip, DataError, Image, Source
 from qlot.training.data.crops import rule_box
-from qlot.training.data.sources.pictures import picture_files, read_picture
+from qlot.training.data.pictures import picture_files, read_picture
 
 Rng = np.random.Generator
 

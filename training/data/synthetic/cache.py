@@ -24,7 +24,7 @@ from rich.progress import Progress
 
 from qlot.runtime.errors import QlotError
 from qlot.training.data.clip import DataError
-from qlot.training.data.sources.pictures import picture_files
+from qlot.training.data.pictures import picture_files
 from qlot.training.data.synthetic import ict
 from qlot.training.data.synthetic.ict import FaceModel
 from qlot.training.data.synthetic.motion import Motion
