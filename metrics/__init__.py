@@ -1,4 +1,4 @@
-"""How good and how steady landmarks are, in numpy alone."""
+"""How good and how steady landmarks are, in numpy alone; `faceless` has pictures to err on, and needs OpenCV."""
 
 from qlot.metrics.accuracy import area_under_curve, areas, face_size, failure_rate, failures, interocular, nme
 from qlot.metrics.bootstrap import mean_interval

@@ -63,7 +63,9 @@ def test_no_room_imports_what_it_must_not() -> None:
     assert list(map(str, broken(project(), ROOMS))) == []
 
 
-@pytest.mark.parametrize("order", [RUNTIME, GRAPHS, TRAINING, BENCHMARKS], ids=["runtime", "graphs", "training", "bench"])
+@pytest.mark.parametrize(
+    "order", [RUNTIME, GRAPHS, TRAINING, BENCHMARKS], ids=["runtime", "graphs", "training", "bench"]
+)
 def test_no_part_of_a_room_imports_what_it_must_not(order: dict[str, list[str]]) -> None:
     room = ".".join(next(iter(order)).split(".")[:2])
     common = [f"{room}.{name}" for name in COMMON]
@@ -151,7 +153,9 @@ def test_an_import_by_a_computed_name_is_seen() -> None:
 
 def test_a_circle_is_caught_between_rooms_packages_and_modules() -> None:
     def of(**needs: str) -> list[list[str]]:
-        texts = {f"qlot.{name.replace('__', '.')}": (f"import qlot.{to}" if to else "", False) for name, to in needs.items()}
+        texts = {
+            f"qlot.{name.replace('__', '.')}": (f"import qlot.{to}" if to else "", False) for name, to in needs.items()
+        }
         return cycles(read(texts))
 
     assert of(a__x="b.x", b__x="a.y", a__y="") == [["qlot.a", "qlot.b", "qlot.a"]]

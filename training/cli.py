@@ -55,10 +55,10 @@ def train(
 
     import torch
 
-    from qlot.training.fit.sources import open_sources
     from qlot.training.fit.loop import Run
     from qlot.training.fit.progress import bar
     from qlot.training.fit.recipe import load_recipe
+    from qlot.training.fit.sources import open_sources
     from qlot.training.fit.validate import Validation
 
     if threads is not None:

@@ -39,7 +39,7 @@ def open_source(spec: SourceSpec, data: Path, rendered: Path | None = None) -> S
         case "synthetic":
             return SyntheticFaces((rendered or data) / spec.path, data / ICT)
         case "faceless":
-            return Faceless(load_layout(spec.labels), [LabelledFaces(path, spec.labels)], textures=TEXTURES)
+            return Faceless(load_layout(spec.labels), LabelledFaces(path, spec.labels), TEXTURES)
         case "wflw":
             return Wflw(path)
         case "wflw-v":

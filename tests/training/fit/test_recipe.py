@@ -9,8 +9,8 @@ import torch
 
 from qlot.model.config import PRESETS
 from qlot.training.data.clip import DataError
-from qlot.training.fit.sources import open_sources
 from qlot.training.fit.recipe import SHIPPED, load_recipe
+from qlot.training.fit.sources import open_sources
 from tests.training.tiny import SIZES, recipe
 
 BASE = 'preset = "nano"\nsteps = 10\nmaterial = [{kind = "faces", path = "x", share = 1.0}]\n'
