@@ -15,8 +15,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from qlot.benchmarks.protocol import QUICK, TimingProtocol, host, summary
+from qlot.benchmarks.protocol import QUICK, TimingProtocol, summary
 from qlot.runtime.errors import QlotError
+from qlot.runtime.host import host
 from qlot.runtime.partial import written_whole
 
 if TYPE_CHECKING:
