@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from itertools import chain
 
 import pytest
 
-from tests.arrows import Module, broken, cycles, packages, project, read, within
+from tests.arrows import ROOT, Module, broken, cycles, packages, project, read, within
 
 # Room -> what its modules may import, beside their own room; the longest name that fits a module is its rule.
 ROOMS = {
@@ -76,6 +77,15 @@ def test_no_part_of_a_room_imports_what_it_must_not(order: dict[str, list[str]])
 
 def test_no_modules_or_packages_import_each_other_in_a_circle() -> None:
     assert [" -> ".join(circle) for circle in cycles(project())] == []
+
+
+def test_no_test_imports_another() -> None:
+    """What tests share lies in files of its own: imported from a test, it would be collected and break with it."""
+    files = {file: ast.parse(file.read_text(encoding="utf-8")) for file in (ROOT / "tests").rglob("*.py")}
+    imports = {
+        (f, n.module or "") for f, tree in files.items() for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)
+    }
+    assert [f"{f.name}: {name}" for f, name in imports if name.rpartition(".")[2].startswith("test_")] == []
 
 
 def test_every_room_has_a_rule_and_every_rule_a_room() -> None:
