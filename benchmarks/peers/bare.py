@@ -11,10 +11,10 @@ from qlot.benchmarks.peers.environment import PeerError
 from qlot.runtime.bundle.folder import Bundle
 
 Tensors = Mapping[str, NDArray[Any]]
-Call = Callable[[Tensors], Tensors]
+GraphCall = Callable[[Tensors], Tensors]
 
 
-def bare_stages(bundle: Bundle) -> tuple[Call, Call]:
+def bare_stages(bundle: Bundle) -> tuple[GraphCall, GraphCall]:
     """Return the calls of a bundle's extractor and refiner; both ignore tensors that are not theirs to read.
 
     Raises:
@@ -26,7 +26,7 @@ def bare_stages(bundle: Bundle) -> tuple[Call, Call]:
     return load(bundle.read(stages["extractor"].file)), load(bundle.read(stages["refiner"].file))
 
 
-def onnx_graph(data: bytes) -> Call:
+def onnx_graph(data: bytes) -> GraphCall:
     """Open a graph in ONNX Runtime, with the runtime's options."""
     import onnxruntime
 
@@ -41,7 +41,7 @@ def onnx_graph(data: bytes) -> Call:
     return call
 
 
-def tflite_graph(data: bytes) -> Call:
+def tflite_graph(data: bytes) -> GraphCall:
     """Open a graph in LiteRT with XNNPACK. Tensors bear the names of its first signature, or else their own.
 
     Raises:

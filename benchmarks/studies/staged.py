@@ -19,6 +19,7 @@ from qlot.benchmarks.protocol import QUICK, TimingProtocol, summary
 from qlot.runtime.errors import QlotError
 from qlot.runtime.host import host
 from qlot.runtime.partial import written_whole
+from qlot.runtime.progress import shown
 
 if TYPE_CHECKING:
     from qlot.benchmarks.studies.comparison import Comparison
@@ -48,8 +49,8 @@ def main(
         raise QlotError(f"--json: there is no folder {out.parent}")
     protocol = replace(QUICK if quick else TimingProtocol(), cpu_time=cpu_time)
     console = Console()
-    with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
-        result = compare(resolve_checkpoint(checkpoint), protocol, Path(folder), status.update)
+    with tempfile.TemporaryDirectory() as folder, shown(Console(stderr=True)) as progress:
+        result = compare(resolve_checkpoint(checkpoint), protocol, Path(folder), progress)
     _report(console, checkpoint, protocol, result)
     if out is not None:
         with written_whole(out) as temporary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,11 @@ def partial_path(path: Path) -> Path:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes `path` when the block ends, and is removed when it fails."""
-    temporary = partial_path(path)
+    """Yield a temporary path that becomes `path` when the block ends, and is removed when it fails.
+
+    Two processes that write the same file at once do not meet: the later one's file stays, whole.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield temporary
         temporary.replace(path)

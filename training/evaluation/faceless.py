@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 
 from qlot.metrics import faceless
-from qlot.runtime.media.video import ImageFolder, VideoReader
+from qlot.runtime.media.video import FALLBACK_RATE, ImageFolder, VideoReader
 from qlot.runtime.tracking.result import CropBox, Status
 from qlot.training.data.clip import Clip, Image
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.results import FalseAcquisitions, Reacquisition
 from qlot.training.evaluation.stills import label_box
 from qlot.training.evaluation.subject import ReadyNetwork
-from qlot.training.evaluation.video import FALLBACK_RATE, make_tracker
+from qlot.training.evaluation.video import make_tracker
 
 Rng = np.random.Generator
 Maker = Callable[[Clip, ReadyNetwork, Rng], Iterator[Image]]
