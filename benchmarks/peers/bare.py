@@ -50,7 +50,7 @@ def tflite_graph(data: bytes) -> GraphCall:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError as e:
-        raise PeerError("this needs LiteRT: pip install 'qlot-mobile[tflite]'") from e
+        raise PeerError("this needs LiteRT: pip install '.[tflite]' in a checkout") from e
     interpreter = Interpreter(model_content=data, num_threads=1)
     interpreter.allocate_tensors()
     if interpreter.get_signature_list():

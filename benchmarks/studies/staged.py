@@ -43,7 +43,7 @@ def main(
         from qlot.benchmarks.studies.comparison import compare
         from qlot.export.pipeline import resolve_checkpoint
     except ModuleNotFoundError as e:
-        raise QlotError(f"this benchmark exports: pip install 'qlot-mobile[export]' ({e})") from e
+        raise QlotError(f"this benchmark exports: pip install '.[export]' in a checkout ({e})") from e
 
     if out is not None and not out.parent.is_dir():
         raise QlotError(f"--json: there is no folder {out.parent}")

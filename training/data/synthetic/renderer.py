@@ -208,7 +208,7 @@ def open_context() -> Any:
     try:
         import moderngl
     except ImportError:
-        raise DataError("rendering faces needs moderngl: pip install 'qlot-mobile[train]'") from None
+        raise DataError("rendering faces needs moderngl: pip install '.[train]' in a checkout") from None
     try:
         backend: dict[str, Any] = {"backend": "egl"}  # its annotations do not know the option
         return moderngl.create_context(standalone=True, require=330, **backend)
