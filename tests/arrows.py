@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 _NAME = re.compile(r"\bqlot(?:\.\w+)+")
 _COMMANDS = {"qlot", "qlot-export"}  # run as a subprocess, they are the room `cli`
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _BY_NAME = {"import_module", "find_spec", "__import__", "run_module"}
 
 
@@ -69,13 +70,14 @@ def read(sources: Mapping[str, tuple[str, bool]]) -> dict[str, Module]:
 
 def _module(name: str, text: str, package: bool, known: set[str]) -> Module:
     tree = ast.parse(text)
+    nodes = list(_walk(tree))
     arrows, others, unreadable = set(), set(), set()
-    for target, line, late in _needs(tree, name if package else name.rpartition(".")[0], known):
+    for target, line, late in _needs(nodes, name if package else name.rpartition(".")[0], known):
         if target.split(".")[0] != "qlot":
             others.add(Arrow(name, target, line, late))
         elif (found := _longest(target, known)) and found != name:
             arrows.add(Arrow(name, found, line, late))
-    for node in ast.walk(tree):
+    for node, _ in nodes:
         if isinstance(node, ast.Call) and _called(node) in _BY_NAME:
             first = node.args[0] if node.args else None
             if not (isinstance(first, ast.Constant) and isinstance(first.value, str)):
@@ -84,31 +86,33 @@ def _module(name: str, text: str, package: bool, known: set[str]) -> Module:
     return Module(name, tuple(sorted(arrows, **order)), tuple(sorted(others, **order)), tuple(sorted(unreadable)))
 
 
-def _needs(tree: ast.Module, package: str, known: set[str]) -> Iterator[tuple[str, int, bool]]:
+def _walk(tree: ast.Module) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield every node but docstrings, and whether it lies in a function."""
+    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while waiting:
+        node, late = waiting.pop()
+        yield node, late
+        late = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        prose = node.body[0] if isinstance(node, _DOCUMENTED) and node.body else None
+        waiting += [
+            (child, late)
+            for child in ast.iter_child_nodes(node)
+            if child is not prose or not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant))
+        ]
+
+
+def _needs(nodes: list[tuple[ast.AST, bool]], package: str, known: set[str]) -> Iterator[tuple[str, int, bool]]:
     """Yield (dotted name, line, late) for each import, import by name, module's name in a string, and command."""
-    late = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        for inner in ast.walk(node)
-    }
-    prose = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-    }
-    for node in ast.walk(tree):
+    for node, late in nodes:
         if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno, id(node) in late) for alias in node.names)
+            yield from ((alias.name, node.lineno, late) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             for alias in node.names:
                 inner = f"{base}.{alias.name}"
-                yield (inner if inner in known else base), node.lineno, id(node) in late
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+                yield (inner if inner in known else base), node.lineno, late
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from ((found, node.lineno, True) for found in _NAME.findall(node.value))
         elif isinstance(node, ast.Call) and _called(node) in _BY_NAME and node.args:
             if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
