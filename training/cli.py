@@ -49,8 +49,7 @@ def train(
     """Train a network from a recipe, or go on where a run was stopped.
 
     The folder gets `state.pt` to resume from, `weights.safetensors` (moving average of the weights) for export and
-    evaluation, `log.jsonl` and `curves.png`. SIGTERM and Ctrl-C save before they end the run; the exit
-    code is then 143 or 130, so that a command after `&&` does not go on with unfinished weights.
+    evaluation, `log.jsonl` and `curves.png`. SIGTERM and Ctrl-C save before they end the run.
     """
     import os
 
@@ -71,12 +70,8 @@ def train(
     for source, share in sources:
         console.print(f"{share:5.2f}  {source.name}: {len(source)}", highlight=False, markup=False)
     with bar(console, read.steps) as report:
-        ending = Run(read, sources, out, check, workers, precision, accelerator, report)()
-    if ending.stopped_by is not None:
-        text = f"stopped at step {ending.step} of {read.steps}, and saved: the same command goes on from there"
-        console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(128 + ending.stopped_by)
-    console.print(f"weights: {ending.weights}", highlight=False, markup=False, soft_wrap=True)
+        weights = Run(read, sources, out, check, workers, precision, accelerator, report)()
+    console.print(f"weights: {weights}", highlight=False, markup=False, soft_wrap=True)
 
 
 def commands(app: typer.Typer) -> None:

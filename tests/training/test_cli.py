@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from torch import Tensor
 
 from qlot.cli.main import run
 from qlot.model.checkpoint import load_checkpoint
 from qlot.training.fit.journal import read_journal
-from qlot.training.fit.meter import Means
 from tests.training.tiny import SIZES, write_faces
 
 
@@ -61,30 +58,6 @@ def test_a_recipe_becomes_weights(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert "step 3: loss" in said and "nme" in said  # the line of a validation
     assert _train(recipe, "--data", data, "--out", out, "--workers", 0, "--steps", 4, "--no-validate") == 0
     assert [e["step"] for e in read_journal(out / "log.jsonl")] == [3, 3, 4]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_says_so_and_does_not_exit_as_a_finished_one(
-    number: signal.Signals,
-    data: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    plain = Means.add
-
-    def stopped(self: Means, losses: dict[str, Tensor]) -> None:
-        signal.raise_signal(number)
-        plain(self, losses)
-
-    arguments = (_toml(tmp_path / "r.toml"), "--data", data, "--out", tmp_path / "out", "--workers", 0, "--no-validate")
-    with monkeypatch.context() as context:
-        context.setattr(Means, "add", stopped)
-        assert _train(*arguments) == 128 + number
-    said = capsys.readouterr().out
-    assert "stopped at step 1 of 3, and saved: the same command goes on from there" in said and "weights:" not in said
-    assert _train(*arguments) == 0
-    assert "weights: " in capsys.readouterr().out
 
 
 def test_an_unreadable_picture_is_one_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,21 +52,6 @@ class StepReport:
     checks: dict[str, float]
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How a run ended.
-
-    Attributes:
-        weights: the file of the EMA weights.
-        step: the last step, which is saved.
-        stopped_by: the signal that ended it before the recipe's last step; None if it was reached.
-    """
-
-    weights: Path
-    step: int
-    stopped_by: int | None
-
-
 @dataclass
 class Run:
     """One training run.
@@ -91,8 +76,11 @@ class Run:
     accelerator: str = "auto"
     report: Callable[[StepReport], None] = lambda _: None
 
-    def __call__(self) -> Ending:
+    def __call__(self) -> Path:
         """Train to the recipe's last step, or until SIGTERM or Ctrl-C, which save.
+
+        Returns:
+            The file of the EMA weights.
 
         Raises:
             DataError: material or a saved state that cannot be used.
@@ -141,7 +129,7 @@ class Run:
         with _stop_signals() as stopped:
             batches = iter(self._loader(begin, fabric))
             try:
-                while step < recipe.steps and not _any(stopped() is not None, fabric):
+                while step < recipe.steps and not _any(stopped(), fabric):
                     rate = self._set_rate(optimizer, step)
                     iterations, weights = plan(recipe, step)
                     for i in range(recipe.micro // fabric.world_size):
@@ -177,8 +165,7 @@ class Run:
             finally:
                 del batches  # ends the workers, which a frame kept alive by a cycle would not
         save(step)
-        signalled = stopped() or signal.SIGTERM  # one of several processes may have been told by another
-        return Ending(self.out / WEIGHTS, step, signalled if step < recipe.steps else None)
+        return self.out / WEIGHTS
 
     def _network(self) -> QLOT:
         config, start = self.recipe.config(), self.recipe.start_from
@@ -264,15 +251,15 @@ def parameter_groups(module: nn.Module, decay: float) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[Callable[[], int | None]]:
-    """SIGTERM and Ctrl-C, whose number is yielded, end the run after its step; a second Ctrl-C ends it at once."""
-    asked: int | None = None
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """SIGTERM and Ctrl-C end the run after the current step; a second Ctrl-C ends it at once."""
+    asked = False
 
     def ask(number: int, frame: object) -> None:
         nonlocal asked
         if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked = asked or number
+        asked = True
 
     before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
