@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from qlot.runtime.partial import written_whole
+from qlot.runtime.progress import shown
 
 RESULTS, PLOT = "results.json", "jitter.png"
 
@@ -57,8 +58,8 @@ def jitter(
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
     request = Request(bundle, data, clips or out / "clips", out / "facemesh", peer is not None, environment, threads)
-    with console.status("starting") as status:
-        done = benchmark(request, status.update)
+    with shown(console) as progress:
+        done = benchmark(request, progress)
     with written_whole(out / RESULTS) as temporary:
         temporary.write_text(json.dumps(done.record(), indent=1) + "\n", encoding="utf-8")
     plot(done.results, out / PLOT, done.title)

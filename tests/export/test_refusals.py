@@ -15,6 +15,7 @@ import pytest
 from qlot.assets import sample_clip
 from qlot.cli.main import run_export
 from qlot.model.weights import weights_path
+from qlot.runtime.extras import pip_line
 from qlot.runtime.media.video import VideoReader
 from qlot.runtime.media.video_writer import VideoWriter
 
@@ -51,8 +52,8 @@ CASES: list[Case] = [
     (one_frame, "one.mp4 has 1 frames, calibration needs at least 32: use a longer clip."),
     (half_a_checkpoint, "half.safetensors is not a readable"),
     (no_folder, "cannot write beside"),
-    (lambda: ["-t", "coreml"], "target coreml needs coremltools: pip install 'qlot-mobile[coreml]'"),
-    (lambda: ["-t", "tflite"], "target tflite needs litert_torch: pip install 'qlot-mobile[tflite]'"),
+    (lambda: ["-t", "coreml"], f"target coreml needs coremltools: {pip_line('coreml')}"),
+    (lambda: ["-t", "tflite"], f"target tflite needs litert_torch: {pip_line('tflite')}"),
     pytest.param(
         read_only_folder,
         "cannot write beside",

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from qlot.runtime.progress import shown
+
 
 class KindName(StrEnum):
     """What the data folder holds."""
@@ -157,8 +159,8 @@ def evaluate(
         threads=threads,
     )
     console, progress = Console(), Console(stderr=True)
-    with progress.status("starting") as status:
-        result = run(request, lambda text: status.update(text))
+    with shown(progress) as step:
+        result = run(request, step)
     show(result, console)
     if out is not None:
         console.print(f"written: {out}", highlight=False, soft_wrap=True)
