@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qlot.benchmarks.peers.environment import PeerError
 from qlot.runtime.bundle.folder import Bundle
+from qlot.runtime.extras import pip_line
 
 Tensors = Mapping[str, NDArray[Any]]
 GraphCall = Callable[[Tensors], Tensors]
@@ -50,7 +51,7 @@ def tflite_graph(data: bytes) -> GraphCall:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError as e:
-        raise PeerError("this needs LiteRT: pip install '.[tflite]' in a checkout") from e
+        raise PeerError(f"this needs LiteRT: {pip_line('tflite')}") from e
     interpreter = Interpreter(model_content=data, num_threads=1)
     interpreter.allocate_tensors()
     if interpreter.get_signature_list():

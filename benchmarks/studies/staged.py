@@ -17,6 +17,7 @@ from rich.table import Table
 
 from qlot.benchmarks.protocol import QUICK, TimingProtocol, summary
 from qlot.runtime.errors import QlotError
+from qlot.runtime.extras import pip_line
 from qlot.runtime.host import host
 from qlot.runtime.partial import written_whole
 from qlot.runtime.progress import shown
@@ -43,7 +44,7 @@ def main(
         from qlot.benchmarks.studies.comparison import compare
         from qlot.export.pipeline import resolve_checkpoint
     except ModuleNotFoundError as e:
-        raise QlotError(f"this benchmark exports: pip install '.[export]' in a checkout ({e})") from e
+        raise QlotError(f"this benchmark exports: {pip_line('export')} ({e})") from e
 
     if out is not None and not out.parent.is_dir():
         raise QlotError(f"--json: there is no folder {out.parent}")

@@ -32,6 +32,7 @@ from qlot.export.parity.free_run import PARITY_LENGTH, record_reference
 from qlot.export.parity.spread import Spread
 from qlot.export.targets.base import Graph
 from qlot.export.targets.onnx import convert as target
+from qlot.export.targets.onnx.converter import OnnxConverter
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout
 from qlot.model.qlot import QLOT
@@ -239,7 +240,7 @@ def prepare(model: QLOT, layout: Layout, metadata: Mapping[str, str], calibratio
     confidence = known_confidence(metadata, layout) or builtin_confidence(stages, model.config, layout)
     spec = tracker_spec(model.config, layout, confidence)
     points = torch.tensor(layout.points, dtype=torch.float32)
-    fused = fuse(model, points, mask=write_mask(layout), lowering=target.DEFAULT_LOWERING)
+    fused = fuse(model, points, mask=write_mask(layout), lowering=OnnxConverter().default_lowering)
     reference = record_reference(stages, spec, parity_clip(), PARITY_LENGTH)
     made = make_stages(fused)
     feeds = record(made, spec, calibration) if calibration else {}

@@ -1,32 +1,45 @@
-"""How work that takes seconds says what it is doing: a spinner on a terminal, a line for each thing elsewhere."""
+"""How work that takes seconds says what it is doing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+from qlot.runtime.stopping import check_stopped
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Progress = Callable[[str], None]
 
 
 @contextmanager
-def shown(console: Console) -> Iterator[Progress]:
-    """Yield the function to be told what is being done; on a terminal nothing of it stays when the block ends.
+def shown(console: Console, first: str = "starting") -> Iterator[Progress]:
+    """Yield what shows a step: on a terminal a line that changes, else, in a pipe or a file, a line for each step.
 
-    Args:
-        console: where it is shown; that of standard error, so that results can be redirected alone.
+    A step is also where a request to stop counts that a library has swallowed.
+
+    Raises:
+        Stopped: the process was asked to stop.
     """
     if console.is_terminal:
-        with console.status("starting") as status:
-            yield lambda text: status.update(text)
+        with console.status(first) as status:
+
+            def change(text: str) -> None:
+                check_stopped()
+                status.update(text)
+
+            yield change
         return
-    last = ""
+    said = ""
 
-    def line(text: str) -> None:
-        nonlocal last
-        if text != last:
+    def say(text: str) -> None:
+        nonlocal said
+        check_stopped()
+        if text != said:
             console.print(text, markup=False, highlight=False, soft_wrap=True)
-        last = text
+            console.file.flush()
+            said = text
 
-    yield line
+    yield say

@@ -1,24 +1,24 @@
 from __future__ import annotations
 
-from io import StringIO
+import io
 
 from rich.console import Console
 
 from qlot.runtime.progress import shown
 
 
-def test_elsewhere_than_on_a_terminal_each_thing_is_one_whole_line() -> None:
-    out = StringIO()
-    long = "[bold] is no markup" + ", and a long line is not broken" * 9
-    with shown(Console(file=out, width=40)) as progress:
-        for text in ("one", "one", long, "one"):
+def test_in_a_pipe_each_step_is_a_line_said_once() -> None:
+    console = Console(file=(out := io.StringIO()), width=20)
+    with shown(console) as progress:
+        for text in ("one", "one", "two [bold] and more than a line of this width"):
             progress(text)
-    assert out.getvalue().splitlines() == ["one", long, "one"]
+            assert out.getvalue().endswith(f"{text}\n")
+    assert out.getvalue() == "one\ntwo [bold] and more than a line of this width\n"
 
 
-def test_on_a_terminal_the_last_thing_replaces_the_one_before() -> None:
-    out = StringIO()
-    with shown(Console(file=out, width=40, force_terminal=True)) as progress:
-        progress("something slow")
-    assert "\x1b[?25h" in out.getvalue()  # the cursor is given back
-    assert "something slow" not in out.getvalue().splitlines()[-1]
+def test_on_a_terminal_a_line_changes() -> None:
+    console = Console(file=(out := io.StringIO()), force_terminal=True, width=60)
+    with shown(console) as progress:
+        progress("converting")
+        assert out.getvalue().count("\n") <= 1
+    assert out.getvalue().endswith("\x1b[?25h") or "\x1b[?25h" in out.getvalue()

@@ -24,7 +24,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from qlot.export.targets.tflite.single_file import merged, pack, with_first
 from qlot.runtime.network.sessions.tflite import TFLiteSession
-from tests.export.targets.tflite.test_convert import SCHEMES, STAGES, graph
+from tests.export.tflite_graphs import SCHEMES, STAGES, graph
 from tests.runtime.network.test_session_tflite import model as tiny
 from tests.runtime.network.test_session_tflite import spec as tiny_spec
 
