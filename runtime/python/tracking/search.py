@@ -55,15 +55,16 @@ def start_search(width: int, height: int, spec: TrackingSpec, last: CropBox | No
     return Search(tuple(candidates))
 
 
-def go_on(
-    search: Search, old: tuple[int, int], new: tuple[int, int], spec: TrackingSpec, last: CropBox | None
-) -> Search:
-    """Return a search in frames (H, W) of another size at the same place of their list.
+Size = tuple[int, int]  # height and width of an upright frame
+
+
+def go_on(search: Search, old: Size, new: Size, spec: TrackingSpec, last: CropBox | None) -> Search:
+    """Return a search at the same place of its list, for frames that were of the old size and are now of the new one.
 
     Args:
         search: as it was in frames of the old size.
-        old: height and width until now.
-        new: height and width from now on.
+        old: the size until now.
+        new: the size from now on.
         spec: the tracker's constants.
         last: the last crop in frames of the new size, or None.
     """
@@ -71,8 +72,8 @@ def go_on(
     return replace(fresh, passed=search.passed, follow_up=scaled(search.follow_up, old, new), in_a_row=search.in_a_row)
 
 
-def scaled(box: CropBox | None, old: tuple[int, int], new: tuple[int, int]) -> CropBox | None:
-    """Return where a crop of an old frame (H, W) lies in a new one, if the new one shows the same, larger or smaller."""
+def scaled(box: CropBox | None, old: Size, new: Size) -> CropBox | None:
+    """Return where a crop of an old frame lies in a new one, if the new one shows the same, larger or smaller."""
     if box is None:
         return None
     down, right = new[0] / old[0], new[1] / old[1]
