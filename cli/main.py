@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +39,9 @@ ROOMS = (Room("qlot.runtime.cli.commands"), Room("qlot.cli.verify"), EXPORT, TRA
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run `qlot` and exit: 0 well, 1 out of parity, 2 an error of usage, bundle or file, 130 interrupted."""
+    """Run `qlot` and exit: 0 well, 1 out of parity, 2 an error of usage, bundle or file, 130 by Ctrl-C, 143 by SIGTERM."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be text: standard error takes it as it is
+        sys.stdout.reconfigure(errors="backslashreplace")
     app = _app("Export, verify, inspect and run QLOT face landmark bundles.")
     app.callback(no_args_is_help=True, epilog="Each command explains itself: `qlot COMMAND --help`")(_root)
     for room in ROOMS:
