@@ -9,6 +9,17 @@ import pytest
 
 from tests.arrows import ROOT, Module, broken, cycles, packages, project, read, within
 
+# What every module of a room may need, whatever its place: these need no other part of it.
+COMMON = ("errors", "extras", "geometry", "host", "partial", "progress", "quiet", "stop", "stopping", "threads")
+CLIS = [
+    "qlot.benchmarks.jitter.cli",
+    "qlot.export.cli",
+    "qlot.export.sensitivity.cli",
+    "qlot.runtime.cli",
+    "qlot.training.cli",
+    "qlot.training.evaluation.cli",
+    *(f"qlot.runtime.{name}" for name in COMMON),
+]
 # Room -> what its modules may import, beside their own room; the longest name that fits a module is its rule.
 ROOMS = {
     "qlot.assets": [],
@@ -21,14 +32,8 @@ ROOMS = {
     "qlot.benchmarks": ["qlot.metrics", "qlot.runtime"],
     "qlot.benchmarks.jitter": ["qlot.benchmarks", "qlot.metrics", "qlot.runtime", "qlot.training.data"],
     "qlot.benchmarks.studies": ["qlot.benchmarks", "qlot.export", "qlot.metrics", "qlot.model", "qlot.runtime"],
-    "qlot.cli": [
-        "qlot.benchmarks.jitter.cli",
-        "qlot.export.cli",
-        "qlot.runtime.cli",
-        "qlot.runtime.errors",
-        "qlot.training.cli",
-        "qlot.training.evaluation.cli",
-    ],
+    "qlot.cli": CLIS,
+    "qlot.cli.verify": [*CLIS, "qlot.runtime.bundle.folder", "qlot.export.parity.verify"],  # a command of two rooms
 }
 # The same inside rooms that have an order of their own, over the arrows that stay in the room.
 RUNTIME = {
@@ -55,12 +60,9 @@ ORDERS = {"runtime": RUNTIME, "graphs": GRAPHS, "training": TRAINING, "benchmark
 # Modules that import by a name they compute, and where the name comes from. The names are strings of theirs, and read.
 BY_TABLE = {
     "qlot.cli.main": "the table of rooms",
-    "qlot.export.bundle.packing": "the table of packings",
-    "qlot.export.targets": "the table of targets",
+    "qlot.export.targets": "the tables of targets and packings",
     "qlot.runtime.network.sessions": "the table of engines, in the same package",
 }
-# What the rooms below each other share: every module of the runtime may need it.
-COMMON = ("errors", "partial", "progress", "geometry", "threads", "host")
 
 
 def test_no_room_imports_what_it_must_not() -> None:
@@ -73,6 +75,12 @@ def test_no_part_of_a_room_imports_what_it_must_not(order: dict[str, list[str]])
     common = [f"{room}.{name}" for name in COMMON]
     arrows = broken(_only(room), {part: [*others, *common] for part, others in order.items()})
     assert [str(a) for a in arrows if within(a.source, order)] == []
+
+
+def test_what_every_module_may_need_needs_nothing_but_the_like() -> None:
+    common = {f"{room}.{name}" for room in ("qlot.runtime", "qlot.export") for name in COMMON}
+    arrows = [a for name in common & set(project()) for a in project()[name].arrows]
+    assert [str(a) for a in arrows if a.target not in common] == []
 
 
 def test_no_modules_or_packages_import_each_other_in_a_circle() -> None:
@@ -91,7 +99,8 @@ def test_no_test_imports_another() -> None:
 def test_every_room_has_a_rule_and_every_rule_a_room() -> None:
     assert {name for name in packages() if name.count(".") == 1} == {name for name in ROOMS if name.count(".") == 1}
     for rules in (ROOMS, *ORDERS.values()):
-        assert {*rules, *chain.from_iterable(rules.values())} <= set(project())
+        named = {*rules, *chain.from_iterable(rules.values())}
+        assert named - {f"qlot.runtime.{name}" for name in COMMON} <= set(project())
 
 
 def test_no_import_is_out_of_sight() -> None:
@@ -119,26 +128,26 @@ def _only(room: str) -> dict[str, Module]:
 
 
 # The negative controls: a made-up module that breaks an arrow is caught, however it hides it.
-FORBIDDEN = "qlot.export.parity.verify"
+FORBIDDEN = "qlot.export.made.secret"
 HIDDEN = {
-    "plainly": "from qlot.export.parity import verify",
-    "as a whole": "import qlot.export.parity.verify as v",
-    "one name of it": "from qlot.export.parity.verify import verify_against_torch",
-    "relatively": "from ..export.parity import verify",
-    "in a function": "def f():\n    from qlot.export.parity import verify",
-    "for types": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import qlot.export.parity.verify",
-    "by name": "import importlib\nx = importlib.import_module('qlot.export.parity.verify')",
-    "by a constant": "NAME = 'qlot.export.parity.verify'",
-    "in a table": "TABLE = {'torch': ('qlot.export.parity.verify', 'export')}",
-    "as a subprocess": "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'qlot.export.parity.verify'])",
-    "as a script": "CODE = 'import qlot.export.parity.verify; print(1)'",
-    "in an f-string": "def f(x):\n    return f'{x} -m qlot.export.parity.verify --all'",
-    "after a docstring": "'''Speaks of qlot.model.'''\n__import__('qlot.export.parity.verify')",
+    "plainly": "from qlot.export.made import secret",
+    "as a whole": "import qlot.export.made.secret as v",
+    "one name of it": "from qlot.export.made.secret import Secret",
+    "relatively": "from ..export.made import secret",
+    "in a function": "def f():\n    from qlot.export.made import secret",
+    "for types": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import qlot.export.made.secret",
+    "by name": "import importlib\nx = importlib.import_module('qlot.export.made.secret')",
+    "by a constant": "NAME = 'qlot.export.made.secret'",
+    "in a table": "TABLE = {'torch': ('qlot.export.made.secret', 'export')}",
+    "as a subprocess": "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'qlot.export.made.secret'])",
+    "as a script": "CODE = 'import qlot.export.made.secret; print(1)'",
+    "in an f-string": "def f(x):\n    return f'{x} -m qlot.export.made.secret --all'",
+    "after a docstring": "'''Speaks of qlot.model.'''\n__import__('qlot.export.made.secret')",
 }
 
 
 def _made(text: str, name: str = "qlot.runtime.made") -> dict[str, Module]:
-    sources = {name: (text, False), FORBIDDEN: ("", False), "qlot.export.parity": ("", True), "qlot.export": ("", True)}
+    sources = {name: (text, False), FORBIDDEN: ("", False), "qlot.export.made": ("", True), "qlot.export": ("", True)}
     return read(sources)
 
 
@@ -148,7 +157,7 @@ def test_a_broken_arrow_is_caught(text: str) -> None:
 
 
 def test_what_only_speaks_of_another_room_is_no_arrow() -> None:
-    text = "'''As qlot.export.parity.verify does.'''\n\nclass A:\n    '''See qlot.export.'''\n# qlot.export\n"
+    text = "'''As qlot.export.made.secret does.'''\n\nclass A:\n    '''See qlot.export.'''\n# qlot.export\n"
     assert broken(_made(text), ROOMS) == []
 
 
