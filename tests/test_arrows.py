@@ -37,6 +37,7 @@ ROOMS = {
 }
 # The same inside rooms that have an order of their own, over the arrows that stay in the room.
 RUNTIME = {
+    "qlot.runtime.contract": [],
     "qlot.runtime.bundle": [],
     "qlot.runtime.network": ["qlot.runtime.bundle"],
     "qlot.runtime.tracking": ["qlot.runtime.bundle", "qlot.runtime.network"],
@@ -46,6 +47,7 @@ RUNTIME = {
 GRAPHS = {"qlot.export.graphs": ["qlot.export.errors"]}  # no target, no bundle, nothing that uses graphs
 TRAINING = {
     "qlot.training.data": [],
+    "qlot.training.recipes": [],
     "qlot.training.tools": ["qlot.training.data"],
     "qlot.training.fit": ["qlot.training.data"],
     "qlot.training.evaluation": ["qlot.training.data", "qlot.training.tools"],
@@ -53,6 +55,7 @@ TRAINING = {
 BENCHMARKS = {
     "qlot.benchmarks.peers": ["qlot.benchmarks.protocol"],
     "qlot.benchmarks.arm": ["qlot.benchmarks.peers.environment"],  # both run an interpreter of their own, by pip
+    "qlot.benchmarks.kernels": ["qlot.benchmarks.arm", "qlot.benchmarks.peers.environment"],  # ARM is one of them
     "qlot.benchmarks.jitter": ["qlot.benchmarks.peers.facemesh"],  # FaceMesh on the same frames, as a subprocess
     "qlot.benchmarks.studies": ["qlot.benchmarks.protocol"],
 }
@@ -98,6 +101,10 @@ def test_no_test_imports_another() -> None:
 
 def test_every_room_has_a_rule_and_every_rule_a_room() -> None:
     assert {name for name in packages() if name.count(".") == 1} == {name for name in ROOMS if name.count(".") == 1}
+    inner = {name for name in packages() if name.count(".") == 2}
+    for rules in (RUNTIME, TRAINING, BENCHMARKS):
+        room = ".".join(next(iter(rules)).split(".")[:2])
+        assert {name for name in inner if within(name, [room])} == set(rules)
     for rules in (ROOMS, *ORDERS.values()):
         named = {*rules, *chain.from_iterable(rules.values())}
         assert named - {f"qlot.runtime.{name}" for name in COMMON} <= set(project())
