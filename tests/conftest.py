@@ -36,7 +36,8 @@ def bundle_int8(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pat
 def _exported(scheme: str, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     from filelock import FileLock
 
-    from qlot.export.pipeline import ExportRequest, export
+    from qlot.export.pipeline import export
+    from qlot.export.request import ExportRequest
 
     base = tmp_path_factory.getbasetemp()
     base = base if worker_id == "master" else base.parent  # shared by the workers of one run
