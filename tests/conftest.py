@@ -6,10 +6,14 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # A run started in the background inherits an ignored Ctrl-C, and so would every process that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Timing never decides a test: on a busy machine any example may take longer than the deadline that is usual.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")
