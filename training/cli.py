@@ -49,29 +49,36 @@ def train(
     """Train a network from a recipe, or go on where a run was stopped.
 
     The folder gets `state.pt` to resume from, `weights.safetensors` (moving average of the weights) for export and
-    evaluation, `log.jsonl` and `curves.png`. SIGTERM and Ctrl-C save before they end the run.
+    evaluation, `log.jsonl` and `curves.png`. SIGTERM and Ctrl-C save before they end the run, with exit
+    code 143 or 130.
     """
     import os
 
     import torch
 
-    from qlot.training.data.material import open_material
+    from qlot.runtime.stop import exit_code
     from qlot.training.fit.loop import Run
     from qlot.training.fit.progress import bar
     from qlot.training.fit.recipe import load_recipe
+    from qlot.training.fit.sources import open_sources
     from qlot.training.fit.validate import Validation
 
     if threads is not None:
         torch.set_num_threads(threads)
     read = load_recipe(recipe, steps=steps)
-    sources = open_material(read.material, data, rendered)
+    sources = open_sources(read.material, data, rendered)
     check = Validation(data, read.config().image_size) if validate else None
     console = Console(quiet=os.environ.get("RANK", "0") != "0")  # one of the processes of torchrun speaks
     for source, share in sources:
         console.print(f"{share:5.2f}  {source.name}: {len(source)}", highlight=False, markup=False)
     with bar(console, read.steps) as report:
-        weights = Run(read, sources, out, check, workers, precision, accelerator, report)()
+        run = Run(read, sources, out, check, workers, precision, accelerator, report)
+        weights = run()
     console.print(f"weights: {weights}", highlight=False, markup=False, soft_wrap=True)
+    if run.stopped_by:
+        said = f"stopped at step {run.step} of {read.steps}: the same command goes on from there"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(exit_code(run.stopped_by))
 
 
 def commands(app: typer.Typer) -> None:

@@ -11,13 +11,15 @@ import numpy as np
 from qlot.benchmarks.protocol import Rounds, TimingProtocol, fit_line, measure
 from qlot.benchmarks.studies.naive import load_naive
 from qlot.export.errors import ExportError, TargetError
-from qlot.export.pipeline import ExportRequest, export
+from qlot.export.pipeline import export
+from qlot.export.request import ExportRequest
 from qlot.export.targets import load_target
 from qlot.model.checkpoint import load_checkpoint
 from qlot.model.layout import load_layout
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import Lowering, Scheme, Target
 from qlot.runtime.network.bundle_network import BundleNetwork
+from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.recurrence import Gate, steps
 from qlot.runtime.network.sessions.base import Session
 from qlot.runtime.network.state import State, move_crop
@@ -28,7 +30,7 @@ COUNTS = (1, 2, 4, 8)  # iterations K
 UNROLLED = 4
 NAIVE = "single graph"
 SAME_PX = 2e-3  # float variants that disagree by more are not compared; int8 has passed its export's parity check
-Call = Callable[[], State]
+TimedCall = Callable[[], State]
 Key = tuple[str, int]  # what is run, K
 
 
@@ -52,7 +54,7 @@ STAGED = (
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class CostLine:
     """ms = a + b K in each round."""
 
     a: Rounds
@@ -60,7 +62,7 @@ class Fit:
 
 
 @dataclass(frozen=True, eq=False)
-class Bound:
+class CostBound:
     """An upper bound on a ratio, and the ratio in each round."""
 
     text: str
@@ -98,22 +100,22 @@ class Comparison:
         """Return the time of a variant over that of the single graph with as many steps inside."""
         return self.times[key] / self.times[NAIVE, key[1]]
 
-    def fit(self, name: str) -> Fit:
-        """Fit a variant's time over K."""
-        return Fit(*fit_line(COUNTS, [self.times[name, k] for k in COUNTS]))
+    def fit(self, name: str) -> CostLine:
+        """CostLine a variant's time over K."""
+        return CostLine(*fit_line(COUNTS, [self.times[name, k] for k in COUNTS]))
 
-    def bounds(self, name: str) -> tuple[Bound, ...]:
+    def bounds(self, name: str) -> tuple[CostBound, ...]:
         """Return what a staged variant is held to."""
         b, naive_b = self.fit(name).b, self.fit(NAIVE).b
         against_naive = (
-            Bound("frame, K = 1 / single graph", 0.8, self.ratio((name, 1))),
-            Bound("iteration / one more call of the single graph", 0.2, b / self.times[NAIVE, 1]),
-            Bound("iteration / iteration unrolled inside the single graph", 0.9, b / naive_b),
+            CostBound("frame, K = 1 / single graph", 0.8, self.ratio((name, 1))),
+            CostBound("iteration / one more call of the single graph", 0.2, b / self.times[NAIVE, 1]),
+            CostBound("iteration / iteration unrolled inside the single graph", 0.9, b / naive_b),
         )
         onnx = name.replace("tflite", "onnx")
         if onnx == name or onnx not in self.staged:
             return against_naive
-        return (*against_naive, Bound(f"iteration / iteration of {onnx}", 1.2, b / self.fit(onnx).b))
+        return (*against_naive, CostBound(f"iteration / iteration of {onnx}", 1.2, b / self.fit(onnx).b))
 
 
 def compare(checkpoint: Path, protocol: TimingProtocol, folder: Path, progress: Callable[[str], None]) -> Comparison:
@@ -135,7 +137,7 @@ def compare(checkpoint: Path, protocol: TimingProtocol, folder: Path, progress: 
         unrolled = UNROLLED if variant.scheme == "fp32" and variant.target == "onnx" else None
         bundles[variant] = export(replace(request, unrolled=unrolled, out=folder / f"{len(bundles)}")).bundle
     image, state = _tracked_frame(bundles[STAGED[0]])
-    calls: dict[Key, Call] = {}
+    calls: dict[Key, TimedCall] = {}
     model, layout = load_checkpoint(checkpoint), load_layout(LAYOUT)
     for k in COUNTS:
         progress(f"exporting the single graph, K = {k}")
@@ -159,13 +161,13 @@ def _tracked_frame(bundle: Bundle) -> tuple[FloatArray, State]:
     """Return the last crop of the golden sequence and the state in which it is met: a real face, tracked."""
     golden = bundle.golden()
     assert golden is not None  # exported above, with it
-    image = np.ascontiguousarray(golden.crops[-1:].transpose(0, 3, 1, 2), np.float32) / np.float32(255)
+    image = network_input(golden.crops[-1])
     state = State(golden.landmarks[-2, golden.steps[-2] - 1][None], golden.hidden[-2:-1])
     old, new = (CropBox(*map(float, box)) for box in golden.boxes[-2:])
     return image, move_crop(state, old, new, bundle.manifest.preprocessing.size)
 
 
-def _staged(stages: BundleNetwork, image: FloatArray, state: State, count: int) -> Call:
+def _staged(stages: BundleNetwork, image: FloatArray, state: State, count: int) -> TimedCall:
     def call() -> State:
         *_, last = steps(stages, stages.extract(image), state, count, Gate())
         return last
@@ -173,11 +175,11 @@ def _staged(stages: BundleNetwork, image: FloatArray, state: State, count: int) 
     return call
 
 
-def _unrolled(stages: BundleNetwork, image: FloatArray, state: State) -> Call:
+def _unrolled(stages: BundleNetwork, image: FloatArray, state: State) -> TimedCall:
     return lambda: stages.refine_unrolled(stages.extract(image), state, Gate())
 
 
-def _naive(session: Session, image: FloatArray, state: State) -> Call:
+def _naive(session: Session, image: FloatArray, state: State) -> TimedCall:
     def call() -> State:
         out = session.run({"image": image, "landmarks": state.landmarks, "hidden": state.hidden})
         return State(out["landmarks_out"], out["hidden_out"])
@@ -185,7 +187,7 @@ def _naive(session: Session, image: FloatArray, state: State) -> Call:
     return call
 
 
-def _check_same(calls: dict[Key, Call]) -> None:
+def _check_same(calls: dict[Key, TimedCall]) -> None:
     for (name, k), call in calls.items():
         off = float(np.abs(call().landmarks - calls[NAIVE, k]().landmarks)[..., :2].max())
         if not off <= SAME_PX:

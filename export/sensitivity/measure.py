@@ -32,12 +32,14 @@ from qlot.export.parity.free_run import PARITY_LENGTH, record_reference
 from qlot.export.parity.spread import Spread
 from qlot.export.targets.base import Graph
 from qlot.export.targets.onnx import convert as target
+from qlot.export.targets.onnx.converter import OnnxConverter
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout
 from qlot.model.qlot import QLOT
 from qlot.model.torch_network import TorchNetwork, write_mask
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import StageName, StageSpec, TrackerSpec
+from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.recurrence import Features, Gate, Network, steps
 from qlot.runtime.network.replay import run_frames
 from qlot.runtime.network.sessions import open_session
@@ -239,7 +241,7 @@ def prepare(model: QLOT, layout: Layout, metadata: Mapping[str, str], calibratio
     confidence = known_confidence(metadata, layout) or builtin_confidence(stages, model.config, layout)
     spec = tracker_spec(model.config, layout, confidence)
     points = torch.tensor(layout.points, dtype=torch.float32)
-    fused = fuse(model, points, mask=write_mask(layout), lowering=target.DEFAULT_LOWERING)
+    fused = fuse(model, points, mask=write_mask(layout), lowering=OnnxConverter().default_lowering)
     reference = record_reference(stages, spec, parity_clip(), PARITY_LENGTH)
     made = make_stages(fused)
     feeds = record(made, spec, calibration) if calibration else {}
@@ -280,7 +282,7 @@ def _cold_runs(
     gate, count = Gate(float(reference.gate[0]), float(reference.gate[1])), int(reference.steps[0])
     start = cold_start(points, running.size, reference.hidden.shape[-1])
     for crop in reference.crops[::COLD_EVERY]:
-        image = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+        image = network_input(crop)
         yield [s.landmarks[0] for s in steps(running, running.extract(image), start, count, gate)]
 
 

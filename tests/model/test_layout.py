@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlot.model import layout as module
@@ -245,6 +245,7 @@ def test_a_point_off_by_more_than_the_tolerance_is_named(
         mirror_by_geometry(points, names)
 
 
+@settings(max_examples=40)
 @given(symmetric(), st.data())
 def test_a_users_file_round_trips(
     tmp_path_factory: pytest.TempPathFactory, case: tuple[np.ndarray, tuple[int, ...]], data: st.DataObject

@@ -14,10 +14,10 @@ from qlot.export.targets.base import StageInputs
 from qlot.export.targets.coreml.compress import compress
 from qlot.export.targets.coreml.program import Product, operations, products
 from qlot.mil import from_model
-from qlot.mil._coremltools import quiet
 from qlot.mil.calibration import Ranges, quantise_activations, record_ranges
 from qlot.mil.constants import is_constant
 from qlot.mil.package import load_program
+from qlot.runtime.quiet import quiet
 
 with quiet():
     from coremltools.optimize import coreml as cto

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qlot.export.graphs.schemes import SchemePlan
-from qlot.mil._coremltools import quiet
+from qlot.runtime.quiet import quiet
 
 with quiet():
     from coremltools.converters.mil.mil import Builder

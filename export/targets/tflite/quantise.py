@@ -6,11 +6,8 @@ names, so nothing is quantised that the plan does not name.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -54,12 +51,11 @@ def quantise(
     manager, ranges = recipe(operators(data), plan, known), None
     if not manager.get_quantization_recipe():
         return data
-    with _quiet():
-        if manager.need_calibration():
-            data, ranges = without_maximum(data, _calibrated(data, signature, manager, calibration or ()))
-            manager = recipe(operators(data), plan, known)
-        quantiser = Quantizer(data, manager.get_quantization_recipe())
-        result = quantiser.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    if manager.need_calibration():
+        data, ranges = without_maximum(data, _calibrated(data, signature, manager, calibration or ()))
+        manager = recipe(operators(data), plan, known)
+    quantiser = Quantizer(data, manager.get_quantization_recipe())
+    result = quantiser.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     assert result.quantized_model is not None
     return bytes(result.quantized_model)
 
@@ -123,14 +119,6 @@ def _calibrated(data: bytes, signature: str, manager: RecipeManager, feeds: Stag
         name: {"min": ends[name][0].reshape(found["min"].shape), "max": ends[name][1].reshape(found["max"].shape)}
         for name, found in needed.items()
     }
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep progress bars and a warning about memory off the console."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _add(manager: RecipeManager, operator: Operator, arithmetic: Arithmetic) -> None:

@@ -1,4 +1,4 @@
-"""TFLite, `--single-file`: the graphs of all stages in one file, a signature each, equal weights stored once.
+"""TFLite, `--packing single-file`: the graphs of all stages in one file, a signature each, equal weights stored once.
 
 Each graph comes from its own file as it was traced, quantised and checked there, and is not changed. What graphs of a
 file share are its tables: operator codes, and buffers, of which two with the same bytes become one. So an unrolled
@@ -17,10 +17,8 @@ from ai_edge_litert.tools import flatbuffer_utils
 from qlot.export.errors import TargetError
 from qlot.export.graphs.stages import Stage
 from qlot.export.targets.base import Graph, Packed
-from qlot.export.targets.tflite.convert import DEFAULT_LOWERING, TOOLS, check, convert, run_once
+from qlot.export.targets.tflite.convert import check, run_once
 from qlot.runtime.bundle.manifest import StageName
-
-__all__ = ["DEFAULT_LOWERING", "TOOLS", "convert", "pack"]
 
 
 def pack(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
@@ -48,7 +46,7 @@ def merged(files: Sequence[bytes]) -> bytes:
     """
     models = [_read(data) for data in files]
     if any(len(model.subgraphs) != 1 for model in models):
-        raise TargetError("a stage converted to several graphs cannot go into a single file: leave --single-file out.")
+        raise TargetError("a stage converted to several graphs cannot go into a single file: leave --packing out.")
     whole, codes, buffers = models[0], _Table(_operator_code), _Table(_content)
     buffers.place(schema.BufferT())  # the first is that of all tensors without content
     for index, model in enumerate(models):

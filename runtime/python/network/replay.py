@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import ToleranceSpec, WorstSpec
-from qlot.runtime.errors import ParityError
+from qlot.runtime.errors import BundleError, ParityError
 from qlot.runtime.network.bundle_network import BundleNetwork
+from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.recurrence import Gate, Network, steps
 from qlot.runtime.network.state import State, cold_start, move_crop
 from qlot.runtime.tracking.result import CropBox
@@ -122,7 +123,7 @@ def run_frames(stages: Network, golden: GoldenSequence, points: NDArray[np.float
     state = cold_start(points, stages.size, golden.hidden.shape[-1])
     for t, crop in enumerate(golden.crops):
         state = move_crop(state, boxes[max(t - 1, 0)], boxes[t], stages.size)
-        image = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+        image = network_input(crop)
         frame = list(steps(stages, stages.extract(image), state, int(golden.steps[t]), gate))
         state = frame[-1]
         yield frame
@@ -148,12 +149,16 @@ def replay(bundle: Bundle, threads: int = 1) -> ReplayReport:
     """Replay a bundle's golden sequence in this runtime, and the unrolled refiner on the frames it fits.
 
     Raises:
-        ParityError: the bundle has no golden sequence, or its unrolled refiner differs from its single steps.
+        BundleError: the bundle has no golden sequence.
+        ParityError: its unrolled refiner differs from its single steps.
         BundleError: a graph cannot be loaded or run.
     """
     golden, tolerance = bundle.golden(), bundle.manifest.golden.tolerance
     if golden is None or tolerance is None:
-        raise ParityError("the bundle cannot be verified: it was exported with --no-golden.")
+        raise BundleError(
+            "the bundle cannot be verified: it was exported with --no-golden. Export it again without that, or run "
+            "`qlot verify --torch`."
+        )
     stages = BundleNetwork(bundle, threads)
     layout = bundle.manifest.layout
     points = np.array(layout.points)
@@ -173,7 +178,7 @@ def check_unrolled(
     """
     gate = Gate(float(golden.gate[0]), float(golden.gate[1]))
     state = cold_start(points, stages.size, golden.hidden.shape[-1])
-    image = np.ascontiguousarray(golden.crops[0].transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+    image = network_input(golden.crops[0])
     features = stages.extract(image)
     *_, single = steps(stages, features, state, stages.unrolled_steps, gate)
     unrolled = stages.refine_unrolled(features, state, gate)

@@ -33,6 +33,12 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
+def no_curves(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the run of `whole` draws its curves, which takes a third of a second."""
+    monkeypatch.setattr(loop, "draw_curves", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Sums in one order, so that runs can be compared bit by bit."""
     before = torch.get_num_threads()
@@ -103,7 +109,12 @@ def test_a_run_leaves_what_is_promised(whole: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(whole: Path, tmp_path: Path, number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    _run(tmp_path, report=_at(3, lambda: signal.raise_signal(number)))
+    run = Run(
+        recipe(), [(Blobs(POINTS), 1.0)], tmp_path, workers=0, accelerator="cpu",
+        report=_at(3, lambda: signal.raise_signal(number)),
+    )  # fmt: skip
+    run()
+    assert (run.step, run.stopped_by) == (3, number)
     assert _state(tmp_path)["step"] == 3 and not _equal(tmp_path, whole)
     assert signal.getsignal(number) is before
     assert _run(tmp_path) == tmp_path / "weights.safetensors"

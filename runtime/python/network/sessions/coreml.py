@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from qlot.runtime.bundle.manifest import StageSpec, TensorSpec
 from qlot.runtime.errors import SessionError
+from qlot.runtime.extras import pip_line
 from qlot.runtime.network.sessions.base import Tensors, check_tensors
 
 MAX_THREADS = 64
@@ -153,7 +154,7 @@ def _open(package: Path, name: str, threads: int, function: str | None) -> _Engi
     except ImportError as e:
         what = "Core ML needs coremltools" if real else "away from a Mac, a Core ML package is interpreted, which needs"
         needs = "" if real else " coremltools and torch"
-        raise SessionError(f"{name}: {what}{needs}: pip install 'qlot-mobile[coreml]' ({e})") from e
+        raise SessionError(f"{name}: {what}{needs}: {pip_line('coreml')} ({e})") from e
     except SessionError as e:
         raise SessionError(f"{name}: {e}") from e
     except Exception as e:  # Core ML's errors are plain RuntimeErrors

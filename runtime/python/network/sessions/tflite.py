@@ -12,12 +12,15 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from qlot.runtime.bundle.manifest import DelegationSpec, StageSpec, TensorSpec
 from qlot.runtime.errors import SessionError
 from qlot.runtime.network.sessions.base import Tensors, check_tensors
+from qlot.runtime.quiet import quiet
+
+with quiet():
+    from ai_edge_litert.interpreter import Interpreter
 
 MAX_THREADS = 64  # far above any phone or laptop; a slip such as a frame rate would exhaust the system instead
 _IDENTIFIER = slice(4, 8)  # where a flatbuffer carries its file identifier
@@ -44,8 +47,9 @@ class TFLiteSession:
         self.engine = f"ai-edge-litert {version('ai-edge-litert')} CPU"
         try:
             # Loaded from memory the interpreter refers to the bytes, so they live as long as it does.
-            self._interpreter = Interpreter(model_content=data, num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with quiet():  # the engine says on stderr that it made a delegate
+                self._interpreter = Interpreter(model_content=data, num_threads=threads)
+                self._interpreter.allocate_tensors()
             key = _signature(self._interpreter, stage.function or name)
             self._runner = self._interpreter.get_signature_runner(key)
             graph_inputs, graph_outputs = self._runner.get_input_details(), self._runner.get_output_details()

@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import functools
 import math
-import re
 from collections import Counter
 
 import numpy as np
@@ -26,11 +25,10 @@ from qlot.model.backbone import LearnableAffine
 from qlot.model.fuse import fuse
 from qlot.model.qlot import Lowering
 from tests.export import small
-from tests.export.graphs.test_schemes import HIDDEN_LINEARS
+from tests.export.modules import HIDDEN_LINEARS, SOURCE_FILE
 
 STAGES = ("extractor", "refiner", "refiner_unrolled")
 GRAPHS: list[tuple[Lowering, str]] = [("dense", n) for n in STAGES[:2]] + [("windowed", n) for n in STAGES]
-SOURCE_FILE = re.compile(rb"\w{4}\.py\W")
 INTEGERS = (TensorProto.INT64, TensorProto.INT32)
 
 

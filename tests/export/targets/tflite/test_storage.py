@@ -15,7 +15,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from qlot.export.targets.tflite.storage import LEAST_VALUES, store
 from qlot.runtime.network.sessions.tflite import TFLiteSession
-from tests.export.targets.tflite.test_convert import graph
+from tests.export.tflite_graphs import graph
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter's own, by the dozen
 
