@@ -39,7 +39,9 @@ ROOMS = (Room("qlot.runtime.cli.commands"), Room("qlot.cli.verify"), EXPORT, TRA
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run `qlot` and exit: 0 well, 1 out of parity, 2 an error of usage, bundle or file, 130 by Ctrl-C, 143 by SIGTERM."""
+    """Run `qlot` and exit: 0 well, 1 out of parity, 2 an error of usage, bundle or file, 130 by Ctrl-C, 143 by
+    SIGTERM.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be text: standard error takes it as it is
         sys.stdout.reconfigure(errors="backslashreplace")
     app = _app("Export, verify, inspect and run QLOT face landmark bundles.")
