@@ -6,6 +6,7 @@ import errno
 import importlib
 import importlib.metadata
 import importlib.util
+import io
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ ROOMS = (Room("qlot.runtime.cli.commands"), Room("qlot.cli.verify"), EXPORT, SEN
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run `qlot` and exit: 0 well, 1 out of parity, 2 an error of usage, bundle or file, 130 or 143 asked to stop."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be text: standard error takes it as it is
+        sys.stdout.reconfigure(errors="backslashreplace")
     app = _app("Export, verify, inspect and run QLOT face landmark bundles.")
     app.callback(no_args_is_help=True, epilog="Each command explains itself: `qlot COMMAND --help`")(_root)
     for room in ROOMS:

@@ -49,12 +49,14 @@ def train(
     """Train a network from a recipe, or go on where a run was stopped.
 
     The folder gets `state.pt` to resume from, `weights.safetensors` (moving average of the weights) for export and
-    evaluation, `log.jsonl` and `curves.png`. SIGTERM and Ctrl-C save before they end the run.
+    evaluation, `log.jsonl` and `curves.png`. SIGTERM and Ctrl-C save before they end the run, with exit
+    code 143 or 130.
     """
     import os
 
     import torch
 
+    from qlot.runtime.stop import exit_code
     from qlot.training.data.material import open_material
     from qlot.training.fit.loop import Run
     from qlot.training.fit.progress import bar
@@ -70,8 +72,13 @@ def train(
     for source, share in sources:
         console.print(f"{share:5.2f}  {source.name}: {len(source)}", highlight=False, markup=False)
     with bar(console, read.steps) as report:
-        weights = Run(read, sources, out, check, workers, precision, accelerator, report)()
+        run = Run(read, sources, out, check, workers, precision, accelerator, report)
+        weights = run()
     console.print(f"weights: {weights}", highlight=False, markup=False, soft_wrap=True)
+    if run.stopped_by:
+        said = f"stopped at step {run.step} of {read.steps}: the same command goes on from there"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(exit_code(run.stopped_by))
 
 
 def commands(app: typer.Typer) -> None:

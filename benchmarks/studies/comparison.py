@@ -18,6 +18,7 @@ from qlot.model.layout import load_layout
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import Lowering, Scheme, Target
 from qlot.runtime.network.bundle_network import BundleNetwork
+from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.recurrence import Gate, steps
 from qlot.runtime.network.sessions.base import Session
 from qlot.runtime.network.state import State, move_crop
@@ -159,7 +160,7 @@ def _tracked_frame(bundle: Bundle) -> tuple[FloatArray, State]:
     """Return the last crop of the golden sequence and the state in which it is met: a real face, tracked."""
     golden = bundle.golden()
     assert golden is not None  # exported above, with it
-    image = np.ascontiguousarray(golden.crops[-1:].transpose(0, 3, 1, 2), np.float32) / np.float32(255)
+    image = network_input(golden.crops[-1])
     state = State(golden.landmarks[-2, golden.steps[-2] - 1][None], golden.hidden[-2:-1])
     old, new = (CropBox(*map(float, box)) for box in golden.boxes[-2:])
     return image, move_crop(state, old, new, bundle.manifest.preprocessing.size)

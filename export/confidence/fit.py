@@ -30,7 +30,7 @@ from qlot.runtime.bundle.manifest import ConfidenceSpec, TrackerSpec
 from qlot.runtime.network.recurrence import Gate, Network, steps
 from qlot.runtime.network.state import State, cold_start
 from qlot.runtime.tracking.confidence import log_spread, logistic
-from qlot.runtime.tracking.crop import crop_of, fit_crop, sample_crop, to_frame
+from qlot.runtime.tracking.crop import crop_of, fit_crop, sample_crop, target_crop
 from qlot.runtime.tracking.result import CropBox
 
 Values = NDArray[np.float64]
@@ -103,9 +103,8 @@ class _Looks:
         fit = fit_crop(self.points, state.landmarks[0, :, :2])
         if not fit.sound:
             return  # the tracker refuses these without asking for a confidence
-        inner, size = crop_of(fit, self.spec.preprocessing.crop), self.stages.size
-        x, y = to_frame(np.array([inner.center_x, inner.center_y]), scene.box, size)
-        on_face = _outcome(CropBox(x, y, inner.side * scene.box.side / size), scene.face)
+        target = target_crop(fit, scene.box, self.stages.size, self.spec.preprocessing.crop)
+        on_face = _outcome(target, scene.face)
         if on_face is not None:
             self.seen.append(Observation(kind, log_spread(state.landmarks, fit), on_face))
 

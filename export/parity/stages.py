@@ -22,6 +22,7 @@ from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import StageName, ToleranceSpec
 from qlot.runtime.network.bundle_network import BundleNetwork
+from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.recurrence import Features, Gate, Network, gate_factor
 from qlot.runtime.network.state import State
 from qlot.runtime.tracking.result import FloatArray
@@ -168,7 +169,7 @@ def measure_stages(
     signals = {t.name: _Signal() for t in bundle.manifest.stages["extractor"].outputs}
     waiting = iter(calls)
     for crop, count in zip(run.crops, run.steps, strict=True):
-        image = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+        image = network_input(crop)
         clean, found = floats.extract(image), ours.extract(image)
         for name, signal in signals.items():
             signal.add(found[name], clean[name])

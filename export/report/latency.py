@@ -13,6 +13,7 @@ import numpy as np
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.network.bundle_network import BundleNetwork
+from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.state import State
 
 UNTIMED, TIMED = 5, 40  # calls
@@ -31,7 +32,7 @@ def measure_latency(bundle: Bundle, run: GoldenSequence) -> HostLatency:
     """Time extractor and refiner in turn, on a tracked frame of a recorded run."""
     stages = BundleNetwork(bundle, threads=1)
     at = min(1, len(run.crops) - 1)
-    image = np.ascontiguousarray(run.crops[at].transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+    image = network_input(run.crops[at])
     features, state = stages.extract(image), State(run.landmarks[at, run.steps[at] - 1][None], run.hidden[at][None])
     times = [
         (_milliseconds(lambda: stages.extract(image)), _milliseconds(lambda: stages.refine(features, state)))

@@ -39,6 +39,7 @@ from qlot.model.qlot import QLOT
 from qlot.model.torch_network import TorchNetwork, write_mask
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import StageName, StageSpec, TrackerSpec
+from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.recurrence import Features, Gate, Network, steps
 from qlot.runtime.network.replay import run_frames
 from qlot.runtime.network.sessions import open_session
@@ -281,7 +282,7 @@ def _cold_runs(
     gate, count = Gate(float(reference.gate[0]), float(reference.gate[1])), int(reference.steps[0])
     start = cold_start(points, running.size, reference.hidden.shape[-1])
     for crop in reference.crops[::COLD_EVERY]:
-        image = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+        image = network_input(crop)
         yield [s.landmarks[0] for s in steps(running, running.extract(image), start, count, gate)]
 
 

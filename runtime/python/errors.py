@@ -39,5 +39,9 @@ class FrameError(QlotError, ValueError):
     """A frame or time stamp handed to the tracker is unusable; the tracker itself stays usable."""
 
 
+class TimeUnitWarning(UserWarning):
+    """Time stamps handed to the tracker are hardly seconds."""
+
+
 class VideoError(QlotError):
     """A video or camera cannot be opened, decoded or written."""

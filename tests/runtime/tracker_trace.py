@@ -1,4 +1,4 @@
-"""A whole tracker run as numbers: what the refiner answered and what the tracker made of it.
+"""Whole tracker runs as numbers: what the refiner answered and what the tracker made of it.
 
 `python -m tests.runtime.tracker_trace` prints the file. A port replays the answers in order on black frames, so it
 needs neither a network nor the pictures; its sampler is tested by `crop_vectors.json`.
@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qlot.runtime.errors import TimeUnitWarning
 from qlot.runtime.network.state import State
 from qlot.runtime.tracking.result import FloatArray, TrackResult
 from qlot.runtime.tracking.tracker import Tracker
 from tests.runtime.disc import DiscStages, disc_spec, scene
-
-ROTATION, MIRRORED = 90, True
 
 
 class Recording(DiscStages):
@@ -34,7 +34,10 @@ class Recording(DiscStages):
         return rounded[0].astype(np.float32), rounded[1].astype(np.float32), state.hidden
 
 
-def story() -> list[tuple[float, NDArray[np.uint8]]]:
+Event = tuple[float, NDArray[np.uint8]]
+
+
+def following() -> list[Event]:
     """Search, find, rest, move, jump, stamps out of order, a short occlusion, a loss, a return, a gap, a new size."""
     nothing, events, now = scene(0, 0, 0), [], 5.0
 
@@ -61,9 +64,30 @@ def story() -> list[tuple[float, NDArray[np.uint8]]]:
     return events
 
 
-def passed(upright: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The frame a camera with `ROTATION` and `MIRRORED` would have passed."""
-    return np.rot90(upright, ROTATION // 90)[:, ::-1]
+def slow() -> list[Event]:
+    """Frames too far apart to be followed, of two sizes in turn: the search goes on over them. The hint is due once."""
+    small, large = scene(628, 100, 9, 640, 120), scene(1256.5, 200.5, 18, 1280, 240)
+    frames = [small, large] * 3 + [small] * 14
+    return [(4.5 * i, frame) for i, frame in enumerate(frames)]
+
+
+def recording() -> list[Event]:
+    """Nothing in the first frame, a face, nothing again until it is lost, a face elsewhere."""
+    nothing = scene(0, 0, 0)
+    frames = [nothing] * 2 + [scene(45, 80, 12)] * 2 + [nothing] * 5 + [scene(120, 40, 12)] * 2
+    return [(round(i / 20, 6), frame) for i, frame in enumerate(frames)]
+
+
+RUNS: dict[str, tuple[list[Event], int, bool, bool]] = {  # name -> frames, rotation, mirrored, offline
+    "following": (following(), 90, True, False),
+    "slow": (slow(), 0, False, False),
+    "offline": (recording(), 0, False, True),
+}
+
+
+def passed(upright: NDArray[np.uint8], rotation: int, mirrored: bool) -> NDArray[np.uint8]:
+    """The frame a camera held like this would have passed."""
+    return np.rot90(upright, rotation // 90)[:, :: -1 if mirrored else 1]
 
 
 def outcome(result: TrackResult) -> dict[str, Any]:
@@ -85,18 +109,28 @@ def outcome(result: TrackResult) -> dict[str, Any]:
     }
 
 
-def trace() -> dict[str, Any]:
-    spec, stages = disc_spec(), Recording()
-    tracker, frames = Tracker(spec, stages, rotation=ROTATION, mirrored=MIRRORED), []
-    for timestamp, upright in story():
-        frame, before = passed(upright), len(stages.answers)
+def look(tracker: Tracker, frame: NDArray[np.uint8], timestamp: float) -> tuple[TrackResult, bool]:
+    """Show a frame; return the answer, and whether the hint at another unit of time came with it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TimeUnitWarning)
         result = tracker.update(frame, timestamp)
+    return result, any(w.category is TimeUnitWarning for w in caught)
+
+
+def run(events: Sequence[Event], rotation: int, mirrored: bool, offline: bool) -> dict[str, Any]:
+    stages, frames = Recording(), []
+    tracker = Tracker(disc_spec(), stages, rotation=rotation, mirrored=mirrored, offline=offline)
+    for timestamp, upright in events:
+        frame, before = passed(upright, rotation, mirrored), len(stages.answers)
+        result, hint = look(tracker, frame, timestamp)
         height, width = frame.shape[:2]
-        answers = stages.answers[before:]
-        frames.append(
-            {"timestamp": timestamp, "width": width, "height": height, "refiner": answers, "expected": outcome(result)}
-        )
-    return {"spec": spec.model_dump(mode="json"), "rotation": ROTATION, "mirrored": MIRRORED, "frames": frames}
+        head = {"timestamp": timestamp, "width": width, "height": height}
+        frames.append(head | {"refiner": stages.answers[before:], "hint": hint, "expected": outcome(result)})
+    return {"rotation": rotation, "mirrored": mirrored, "offline": offline, "frames": frames}
+
+
+def trace() -> dict[str, Any]:
+    return {"spec": disc_spec().model_dump(mode="json"), "runs": {name: run(*how) for name, how in RUNS.items()}}
 
 
 if __name__ == "__main__":

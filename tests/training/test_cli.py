@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from qlot.cli.main import run
 from qlot.model.checkpoint import load_checkpoint
 from qlot.training.fit.journal import read_journal
+from qlot.training.fit.recipe import Recipe
+from qlot.training.fit.schedule import learning_rate
 from tests.training.tiny import SIZES, write_faces
 
 
@@ -58,6 +61,33 @@ def test_a_recipe_becomes_weights(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert "step 3: loss" in said and "nme" in said  # the line of a validation
     assert _train(recipe, "--data", data, "--out", out, "--workers", 0, "--steps", 4, "--no-validate") == 0
     assert [e["step"] for e in read_journal(out / "log.jsonl")] == [3, 3, 4]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_so_and_does_not_pass_for_a_finished_one(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    code: int,
+) -> None:
+    recipe, out = _toml(tmp_path / "r.toml"), tmp_path / "out"
+
+    def rate(plan: Recipe, step: int) -> float:
+        if step == 1:
+            signal.raise_signal(number)
+        return learning_rate(plan, step)
+
+    monkeypatch.setattr("qlot.training.fit.loop.learning_rate", rate)
+    arguments = (recipe, "--data", data, "--out", out, "--workers", 0, "--no-validate")
+    assert _train(*arguments) == code
+    said = capsys.readouterr().out
+    assert said.endswith("stopped at step 2 of 3: the same command goes on from there\n")
+    assert load_checkpoint(out / "weights.safetensors").config.image_size == 64
+    monkeypatch.undo()
+    assert _train(*arguments) == 0
+    assert "stopped at" not in capsys.readouterr().out
 
 
 def test_an_unreadable_picture_is_one_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +20,7 @@ from qlot.model.checkpoint import CheckpointError, load_checkpoint, save_checkpo
 from qlot.model.checkpoint import load_state as fill
 from qlot.model.qlot import QLOT
 from qlot.runtime.errors import QlotError
+from qlot.runtime.stop import StopRequest
 from qlot.training.data.augment import Augment
 from qlot.training.data.batch import Batch, Delivery, Mixture, SampleMaker, Steps
 from qlot.training.data.clip import DataError, Source
@@ -65,6 +65,10 @@ class Run:
         precision: of Fabric: "32-true", "bf16-mixed".
         accelerator: of Fabric: "auto", "cpu", "cuda".
         report: called after every step on the first process.
+
+    Attributes:
+        step: how many steps are done.
+        stopped_by: the signal that ended the run before its last step.
     """
 
     recipe: Recipe
@@ -75,6 +79,8 @@ class Run:
     precision: Any = "32-true"
     accelerator: str = "auto"
     report: Callable[[StepReport], None] = lambda _: None
+    step: int = field(default=0, init=False)
+    stopped_by: signal.Signals | None = field(default=None, init=False)
 
     def __call__(self) -> Path:
         """Train to the recipe's last step, or until SIGTERM or Ctrl-C, which save.
@@ -126,10 +132,14 @@ class Run:
             draw_curves(read_journal(self.out / LOG), self.out / "curves.png")
 
         step = begin
-        with _stop_signals() as stopped:
+        self.stopped_by = None
+        with StopRequest() as stop:
             batches = iter(self._loader(begin, fabric))
             try:
-                while step < recipe.steps and not _any(stopped(), fabric):
+                while step < recipe.steps:
+                    self.stopped_by = _asked(stop, fabric)
+                    if self.stopped_by:
+                        break
                     rate = self._set_rate(optimizer, step)
                     iterations, weights = plan(recipe, step)
                     for i in range(recipe.micro // fabric.world_size):
@@ -165,6 +175,7 @@ class Run:
             finally:
                 del batches  # ends the workers, which a frame kept alive by a cycle would not
         save(step)
+        self.step = step
         return self.out / WEIGHTS
 
     def _network(self) -> QLOT:
@@ -217,11 +228,12 @@ def _fabric(accelerator: str, precision: Any) -> Fabric:
         raise TrainingError(f"accelerator {accelerator!r} with precision {precision!r}: {e}") from e
 
 
-def _any(flag: bool, fabric: Any) -> bool:
-    """Whether a flag is set on any process: all must end with the same step, or the others would wait for ever."""
-    if fabric.world_size == 1:
-        return flag
-    return bool(fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum") > 0)
+def _asked(stop: StopRequest, fabric: Any) -> signal.Signals | None:
+    """Return the signal that came to any process: all must end with the same step, or others would wait for ever."""
+    number = stop.signal or 0
+    if fabric.world_size > 1:
+        number = int(fabric.all_reduce(torch.tensor(float(number)), reduce_op="max"))
+    return signal.Signals(number) if number else None
 
 
 def _next(batches: Iterator[Any]) -> Any:
@@ -248,25 +260,6 @@ def parameter_groups(module: nn.Module, decay: float) -> list[dict[str, Any]]:
     for name, parameter in module.named_parameters():
         decays[parameter.ndim > 1 and not name.endswith(("omega", "slot_gain", "bias"))].append(parameter)
     return [{"params": decays[True], "weight_decay": decay}, {"params": decays[False], "weight_decay": 0.0}]
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """SIGTERM and Ctrl-C end the run after the current step; a second Ctrl-C ends it at once."""
-    asked = False
-
-    def ask(number: int, frame: object) -> None:
-        nonlocal asked
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked = True
-
-    before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _one_thread(_: int) -> None:

@@ -148,13 +148,17 @@ def track(
     """Track the face in a video, an image folder or a camera.
 
     Writes an annotated video, the landmarks with their covariances and time stamps, and a one-page summary. Nothing is
-    shown on screen, so no display is needed. Ctrl-C (for a camera also q) stops early; the files are finished properly.
+    shown on screen, so no display is needed. Ctrl-C and SIGTERM (for a camera also q) stop early: the files are
+    finished properly, and the exit code is 130 or 143 (for q 0).
+
+    A recording is searched whole wherever a face has to be found, a camera a little per frame.
 
     Landmarks are drawn green where they are certain (standard deviation up to 1 % of the face size) to yellow
     (4 % and more).
     """
     from qlot.runtime.cli.track import TrackRequest
     from qlot.runtime.cli.track import track as run
+    from qlot.runtime.stop import exit_code
 
     request = TrackRequest(
         source=source,
@@ -174,7 +178,8 @@ def track(
         video=video,
         force=force,
     )
-    run(request, Console(), Console(stderr=True))
+    if ended := run(request, Console(), Console(stderr=True)):
+        raise typer.Exit(exit_code(ended))
 
 
 def inspect(

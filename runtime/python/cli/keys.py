@@ -1,12 +1,11 @@
-"""End a running command gracefully: a key typed in the terminal, or Ctrl-C."""
+"""Keys typed in the terminal while a command runs."""
 
 from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 try:
@@ -57,30 +56,3 @@ def _in_foreground(fd: int) -> bool:
         return os.tcgetpgrp(fd) == os.getpgrp()
     except OSError:  # a terminal, but of another session
         return False
-
-
-class StopRequest:
-    """Turns the first Ctrl-C (or SIGTERM) in the block into `made`, so that files can be finished.
-
-    A second one interrupts at once, as usual.
-    """
-
-    def __init__(self) -> None:
-        self.made = False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> StopRequest:
-        self._before = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._restore()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.made = True
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}

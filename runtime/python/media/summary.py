@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
 from qlot.runtime.media.drawing import relative_sigma
+from qlot.runtime.media.thinned import Thinned
 from qlot.runtime.media.video import Image
 from qlot.runtime.partial import written_whole
 from qlot.runtime.tracking.result import FloatArray, Status, TrackResult
@@ -25,7 +27,9 @@ Array = NDArray[np.float64]
 
 PICTURES = 6
 PICTURE_HEIGHT = 360  # pixels
-PATH_SAMPLES = 1500  # points drawn per path; a longer video is thinned evenly
+SAMPLES = 750  # frames drawn, at least; a video of more than twice as many is thinned evenly
+# Matplotlib brings both. The last has a frame for every character, which says at least of what script it is.
+USUAL_FONT, LAST_FONT = "DejaVu Sans", "Last Resort High-Efficiency"
 STATUS_COLORS = {Status.SEARCHING: "#d9d9d9", Status.TRACKING: "#cdebc5", Status.LOST: "#f4b6a6"}
 
 
@@ -36,36 +40,31 @@ class _Row:
     confidence: float
     milliseconds: dict[str, float]
     landmarks: FloatArray | None
-    sigmas: Array | None  # (N,), share of the face size
+    sigmas: Array | None  # (3,): 10, 50 and 90 % of the landmarks lie below, share of the face size
 
 
 class Summary:
-    """Collects a video's answers and writes the page."""
+    """Collects a video's answers and writes the page. What it holds does not grow with the video's length."""
 
     def __init__(self, title: str) -> None:
         self._title = title
-        self._rows: list[_Row] = []
-        self._pictures: list[tuple[float, Image]] = []
-        self._stride = 1
+        self._frames = Thinned[_Row](SAMPLES)
+        self._pictures = Thinned[tuple[float, Image]](PICTURES)
 
     def add(self, result: TrackResult, picture: Callable[[], Image]) -> None:
         """Add a frame; `picture` is called only for the few frames that are kept as pictures."""
-        if len(self._rows) % self._stride == 0:
-            if len(self._pictures) == 2 * PICTURES:  # every second one makes room: evenly spread at any length
-                self._pictures = self._pictures[::2]
-                self._stride *= 2
-            if len(self._rows) % self._stride == 0:
-                self._pictures.append((result.timestamp, _small(picture())))
-        sigmas = None
-        if result.landmarks is not None and result.covariances is not None:
-            sigmas = relative_sigma(result.landmarks.astype(np.float64), result.covariances.astype(np.float64))
-        row = (result.timestamp, result.status, result.confidence, result.milliseconds, result.landmarks, sigmas)
-        self._rows.append(_Row(*row))
+        self._pictures.add(lambda: (result.timestamp, _small(picture())))
+        self._frames.add(lambda: _row(result))
+
+    @property
+    def _rows(self) -> list[_Row]:
+        return self._frames.items
 
     def pictures(self) -> list[tuple[float, Image]]:
         """Return the time stamps and pictures the page shows, evenly spread over the video."""
-        count = min(PICTURES, len(self._pictures))
-        return [self._pictures[i] for i in np.linspace(0, len(self._pictures) - 1, count).round().astype(int)]
+        pictures = self._pictures.items
+        count = min(PICTURES, len(pictures))
+        return [pictures[i] for i in np.linspace(0, len(pictures) - 1, count).round().astype(int)]
 
     def write(self, path: Path) -> None:
         """Write the page as a PNG.
@@ -77,7 +76,8 @@ class Summary:
             raise ValueError("a summary needs at least one frame")
         figure = Figure(figsize=(14, 10), dpi=110, layout="constrained")
         FigureCanvasAgg(figure)
-        figure.suptitle(self._title, fontsize=12)
+        title = printable(self._title)
+        figure.suptitle(title, fontsize=12, parse_math=False, fontfamily=_families(title))
         above, below = figure.subfigures(2, 1, height_ratios=[2, 7], squeeze=False)[:, 0]
         self._draw_pictures(above)
         left, right = below.subfigures(1, 2, width_ratios=[2, 3], squeeze=False)[0]
@@ -106,8 +106,8 @@ class Summary:
         if last is None:
             axes.text(0.5, 0.5, "no face in any frame", ha="center", va="center", transform=axes.transAxes)
             return
-        rows = self._rows[:: -(-len(self._rows) // PATH_SAMPLES)]
-        paths = np.stack([np.full_like(last, np.nan) if row.landmarks is None else row.landmarks for row in rows])
+        gap = np.full_like(last, np.nan)
+        paths = np.stack([gap if row.landmarks is None else row.landmarks for row in self._rows])
         axes.plot(paths[..., 0], paths[..., 1], color="#3b6ea5", linewidth=0.6, alpha=0.6)
         axes.scatter(last[:, 0], last[:, 1], s=5, color="black", zorder=3, label="last frame with a face")
         axes.set_aspect("equal", adjustable="datalim")
@@ -144,11 +144,43 @@ class Summary:
             return
         unknown = np.full(len(known[0]), np.nan)
         sigmas = 100 * np.stack([unknown if row.sigmas is None else row.sigmas for row in self._rows])
-        low, middle, high = np.quantile(sigmas, (0.1, 0.5, 0.9), axis=1)  # nan in frames without a face
+        low, middle, high = sigmas.T  # nan in frames without a face
         axes.fill_between(time, low, high, color="#f0c27b", linewidth=0, label="10 % to 90 %")
         axes.plot(time, middle, color="#8a5a00", linewidth=1, label=f"median landmark ({np.nanmedian(middle):.2f} %)")
         _log_scale(axes)
         _legend_above(axes)
+
+
+def printable(text: str) -> str:
+    """Return a text that any font can try: what is no character (bytes of a file name, controls) becomes U+FFFD."""
+    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in decoded)
+
+
+def _families(text: str) -> list[str]:
+    """Return fonts that together have the text's characters, as far as this machine has any: the usual one first."""
+    families = [USUAL_FONT]
+    missing = set(text) - {"\n"} - _characters(font_manager.findfont(USUAL_FONT))
+    if not missing:
+        return families
+    fonts = sorted(font_manager.fontManager.ttflist, key=lambda font: font.name == LAST_FONT)
+    for font in fonts:
+        if found := missing & _characters(font.fname):
+            families.append(font.name)
+            missing -= found
+    return families
+
+
+def _characters(file: str) -> set[str]:
+    return {chr(code) for code in font_manager.get_font(file).get_charmap()}
+
+
+def _row(result: TrackResult) -> _Row:
+    sigmas = None
+    if result.landmarks is not None and result.covariances is not None:
+        each = relative_sigma(result.landmarks.astype(np.float64), result.covariances.astype(np.float64))
+        sigmas = np.quantile(each, (0.1, 0.5, 0.9))
+    return _Row(result.timestamp, result.status, result.confidence, result.milliseconds, result.landmarks, sigmas)
 
 
 def _log_scale(axes: Axes) -> None:

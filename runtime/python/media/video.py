@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import cv2
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from qlot.runtime.errors import VideoError
 
 Image = NDArray[np.uint8]
+MOST_STRETCH = 8.0  # of a pixel; a file that says more is mistaken
 FALLBACK_RATE = 30.0  # frames per second where the source does not say
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -47,9 +48,10 @@ class FrameSource(Protocol):
 class VideoReader:
     """Frames of a video file; every iteration starts at the beginning.
 
-    The display matrix (rotation and mirroring by which phones mark how they were held) is applied. Time stamps are the
-    file's own, so a variable frame rate stays one. A frame whose stamp is missing, or not above the one before, gets
-    the one before plus 1/`fps` and is counted in `estimated`. Packets that cannot be decoded and frames that the
+    The display matrix (rotation and mirroring by which phones mark how they were held) is applied. Where pixels are not
+    square, the shorter side of a pixel is stretched, so that frames get wider or taller, never smaller. Time stamps are
+    the file's own, so a variable frame rate stays one. A frame whose stamp is missing, or not above the one before,
+    gets the one before plus 1/`fps` and is counted in `estimated`. Packets that cannot be decoded and frames that the
     decoder marks as corrupt are skipped and counted in `broken`.
 
     Raises:
@@ -61,6 +63,7 @@ class VideoReader:
         self.path = path
         self.broken = 0
         self.estimated = 0
+        self._stretched: str | None = None  # what was done to pixels that are not square
         with self._opened() as (container, stream):
             rate = stream.average_rate or stream.guessed_rate
             self.fps = float(rate) if rate else FALLBACK_RATE
@@ -77,7 +80,7 @@ class VideoReader:
                 if time is None or (last is not None and time <= last):
                     time = 0.0 if last is None else last + 1 / self.fps
                     self.estimated += 1
-                yield Frame(upright(decoded.to_ndarray(format="rgb24"), self._matrix(decoded)), time, index)
+                yield Frame(upright(self._square(decoded, stream), self._matrix(decoded)), time, index)
                 index, last = index + 1, time
         if not index:
             raise VideoError(
@@ -93,7 +96,24 @@ class VideoReader:
             out.append(
                 f"{self.estimated} frames had no usable time stamp: 1/{self.fps:g} s after the one before assumed"
             )
-        return out
+        return out + ([self._stretched] if self._stretched else [])
+
+    def _square(self, frame: av.VideoFrame, stream: av.VideoStream) -> Image:
+        """Return the picture with square pixels, as it is stored otherwise."""
+        ratio = float(stream.sample_aspect_ratio or 1)
+        width, height = frame.width, frame.height
+        if not 1 / MOST_STRETCH <= ratio <= MOST_STRETCH:
+            self._stretched = f"the file says that its pixels are {ratio:g} times as wide as high: taken as square"
+        else:
+            width, height = round(width * max(ratio, 1)), round(height / min(ratio, 1))
+        if (width, height) == (frame.width, frame.height):
+            return np.asarray(frame.to_ndarray(format="rgb24"))
+        self._stretched = (
+            f"pixels are {ratio:g} times as wide as high: frames were stretched from {frame.width}x{frame.height} to "
+            f"{width}x{height}, and landmarks are in pixels of that size"
+        )
+        size: dict[str, Any] = {"width": width, "height": height, "interpolation": "BICUBIC"}
+        return np.asarray(frame.to_ndarray(format="rgb24", **size))
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
@@ -174,7 +194,10 @@ class ImageFolder:
     def __iter__(self) -> Iterator[Frame]:
         self.broken = 0
         for place, file in enumerate(self._files):
-            bgr = cv2.imdecode(np.frombuffer(file.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
+            try:
+                bgr = cv2.imdecode(np.frombuffer(file.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
+            except (OSError, cv2.error):  # not readable, or larger than OpenCV takes
+                bgr = None
             if bgr is None:
                 self.broken += 1
                 continue

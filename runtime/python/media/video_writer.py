@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
@@ -31,11 +32,12 @@ class VideoWriter:
 
     The file appears under its name on `close`; leaving the block by an exception removes what was written. Odd sizes
     are padded on the right and below by repeating the border, since yuv420p needs even ones; positions stay valid.
-    Where the FFmpeg at hand cannot encode H.264, MPEG-4 Part 2 is written and `remark` says so.
+    What a video cannot hold is fitted, and `remarks` says so: a frame of another size than the first is scaled into it
+    with black borders, a start before time 0 is moved to 0, a frame that is not later than the one before by a tick is
+    left out. Where the FFmpeg at hand cannot encode H.264, MPEG-4 Part 2 is written.
 
     Raises:
-        VideoError: none of the encoders is available; a frame differs in size from the first; a time stamp is
-            negative or does not increase; the disk refuses.
+        VideoError: none of the encoders is available; the disk refuses.
     """
 
     def __init__(self, path: Path, encoders: Sequence[str] = ENCODERS) -> None:
@@ -45,9 +47,9 @@ class VideoWriter:
         self.path = path
         self.frames = 0
         self.encoder = usable[0]
-        self.remark = (
-            None if usable[0] == encoders[0] else f"{path.name}: no {encoders[0]} here, encoded with {usable[0]}"
-        )
+        self.fitted = self.left_out = 0
+        self._wanted = encoders[0]
+        self._shift = Fraction(0)  # seconds by which the video is late
         self._partial = partial_path(path)
         self._container: av.container.OutputContainer | None = None
         self._stream: av.VideoStream | None = None
@@ -55,20 +57,32 @@ class VideoWriter:
         self._pts = 0
         self._interval = 0
 
+    def remarks(self) -> list[str]:
+        """Say what was fitted so far, a sentence each."""
+        out, name = [], self.path.name
+        if self.encoder != self._wanted:
+            out.append(f"{name}: no {self._wanted} here, encoded with {self.encoder}")
+        if self._shift:
+            out.append(f"{name} starts at 0: the input starts {float(self._shift):g} s before it")
+        if self.fitted:
+            first = f"{self._shape[1]}x{self._shape[0]}"
+            out.append(f"{name}: {self.fitted} frames of another size were scaled into the first one's {first}")
+        if self.left_out:
+            out.append(f"{name}: {self.left_out} frames are left out, too close in time to the one before")
+        return out
+
     def write(self, rgb: Image, timestamp: float) -> None:
         """Append a frame (H, W, 3) shown from `timestamp` (seconds) on."""
-        pts = round(timestamp / TICK)
-        if pts < 0:
-            raise VideoError(f"{self.path}: an MP4 cannot show a frame before time 0, got {timestamp} s")
         if self._stream is None:
+            self._shift = max(Fraction(0), -Fraction(timestamp))
             self._stream = self._open(rgb)
-        elif rgb.shape != self._shape:
-            (h, w), (first_h, first_w) = rgb.shape[:2], self._shape[:2]
-            raise VideoError(
-                f"{self.path}: frame {self.frames} is {w}x{h}, the first {first_w}x{first_h}: one video has one size"
-            )
-        elif pts <= self._pts:
-            raise VideoError(f"{self.path}: the time stamp of frame {self.frames}, {timestamp} s, does not increase")
+        pts = round((Fraction(timestamp) + self._shift) / TICK)
+        if self.frames and pts <= self._pts:
+            self.left_out += 1
+            return
+        if rgb.shape != self._shape:
+            self.fitted += 1
+            rgb = _fitted(rgb, self._shape)
         frame = av.VideoFrame.from_ndarray(np.pad(rgb, [(0, s % 2) for s in rgb.shape[:2]] + [(0, 0)], mode="edge"))
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG)
         frame.pts, frame.time_base = pts, TICK
@@ -133,3 +147,15 @@ class VideoWriter:
                 self._container.mux(packet)
         except (av.FFmpegError, OSError) as e:
             raise VideoError(f"cannot write {self.path}: {e.strerror}") from e
+
+
+def _fitted(rgb: Image, shape: tuple[int, ...]) -> Image:
+    """Scale a picture into another size, its proportions kept, black around it."""
+    height, width = rgb.shape[:2]
+    scale = min(shape[0] / height, shape[1] / width)
+    size = (max(1, min(shape[1], round(width * scale))), max(1, min(shape[0], round(height * scale))))
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    out: Image = np.zeros(shape, np.uint8)
+    top, left = (shape[0] - size[1]) // 2, (shape[1] - size[0]) // 2
+    out[top : top + size[1], left : left + size[0]] = small
+    return out

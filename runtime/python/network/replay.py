@@ -13,6 +13,7 @@ from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import ToleranceSpec, WorstSpec
 from qlot.runtime.errors import BundleError, ParityError
 from qlot.runtime.network.bundle_network import BundleNetwork
+from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.recurrence import Gate, Network, steps
 from qlot.runtime.network.state import State, cold_start, move_crop
 from qlot.runtime.tracking.result import CropBox
@@ -122,7 +123,7 @@ def run_frames(stages: Network, golden: GoldenSequence, points: NDArray[np.float
     state = cold_start(points, stages.size, golden.hidden.shape[-1])
     for t, crop in enumerate(golden.crops):
         state = move_crop(state, boxes[max(t - 1, 0)], boxes[t], stages.size)
-        image = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+        image = network_input(crop)
         frame = list(steps(stages, stages.extract(image), state, int(golden.steps[t]), gate))
         state = frame[-1]
         yield frame
@@ -177,7 +178,7 @@ def check_unrolled(
     """
     gate = Gate(float(golden.gate[0]), float(golden.gate[1]))
     state = cold_start(points, stages.size, golden.hidden.shape[-1])
-    image = np.ascontiguousarray(golden.crops[0].transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+    image = network_input(golden.crops[0])
     features = stages.extract(image)
     *_, single = steps(stages, features, state, stages.unrolled_steps, gate)
     unrolled = stages.refine_unrolled(features, state, gate)

@@ -15,7 +15,8 @@ from qlot.runtime.bundle.manifest import CropSpec, TrackingSpec
 from qlot.runtime.tracking.result import CropBox, FloatArray
 
 Points = NDArray[np.float64]
-_BLOCK = 16  # output pixels per matrix product: the tents of a block overlap, those of distant pixels do not
+_BLOCK = (4, 16)  # fewest and most output pixels summed at once: their tents overlap, those of distant pixels do not
+_BLOCK_SOURCE = 32  # source pixels that the centres of a block should span: more are mostly outside of its tents
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,13 @@ def crop_of(fit: Fit, spec: CropSpec) -> CropBox:
     return CropBox(fit.tx + fit.scale * x, fit.ty - fit.scale * y, fit.scale * spec.side)
 
 
+def target_crop(fit: Fit, box: CropBox, size: int, spec: CropSpec) -> CropBox:
+    """Return the crop, in frame pixels, that the rule prescribes for a fit in pixels of a crop `box` of `size`."""
+    inner = crop_of(fit, spec)
+    x, y = to_frame(np.array([inner.center_x, inner.center_y]), box, size)
+    return CropBox(float(x), float(y), inner.side * box.side / size)
+
+
 def to_frame(positions: FloatArray, box: CropBox, size: int) -> Points:
     """Map positions (..., 2) in crop pixels to frame pixels."""
     return (positions.astype(np.float64) + 0.5 - size / 2) * (box.side / size) + (box.center_x, box.center_y)
@@ -95,16 +103,20 @@ def _touched(centers: Points, radius: float, length: int) -> tuple[int, int]:
 
 
 def _resample(image: NDArray[np.uint8] | FloatArray, centers: Points, radius: float) -> FloatArray:
-    """Resample the first axis at the centres: (L, A, B) -> (len(centers), A, B) float32."""
+    """Resample the first axis at the centres: (L, A, B) -> (len(centers), A, B) float32.
+
+    einsum, not a matrix product: BLAS would spread these small sums over every core, whatever was asked of the engine.
+    """
     a, b = image.shape[1:]
     out = np.empty((len(centers), a, b), np.float32)
-    for start in range(0, len(centers), _BLOCK):
-        block = centers[start : start + _BLOCK]
+    count = int(np.clip(_BLOCK_SOURCE / radius, *_BLOCK))
+    for start in range(0, len(centers), count):
+        block = centers[start : start + count]
         low, high = _touched(block, radius, len(image))
         tents = np.maximum(0.0, 1 - np.abs(np.arange(low, high) - block[:, None]) / radius)
         weights = (tents / _tent_sum(block, radius)[:, None]).astype(np.float32)
         source = np.ascontiguousarray(image[low:high], np.float32).reshape(high - low, a * b)
-        out[start : start + _BLOCK] = (weights @ source).reshape(len(block), a, b)
+        np.einsum("ok,kn->on", weights, source, out=out[start : start + count].reshape(len(block), a * b))
     return out
 
 

@@ -104,14 +104,8 @@ class Kalman:
         return np.eye(2) * self.measurement_sigma**2 if noise is None else noise
 
 
-@dataclass(frozen=True)
-class _Fresh:
-    """No frame yet."""
-
-
-@dataclass(frozen=True)
-class _Seen:
-    time: float
+class _Past(NamedTuple):
+    time: float  # seconds, of the last frame
     memory: Memory
 
 
@@ -120,11 +114,11 @@ class LandmarkFilter:
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
-        self._past: _Fresh | _Seen = _Fresh()
+        self._past: _Past | None = None
 
     def reset(self) -> None:
         """Forget the past; to be called after a loss."""
-        self._past = _Fresh()
+        self._past = None
 
     def update(self, landmarks: ArrayLike, timestamp: float, covariances: ArrayLike | None = None) -> FloatArray:
         """Return the smoothed landmarks (N, 2), float32; a repeated time stamp returns the last output.
@@ -145,13 +139,13 @@ class LandmarkFilter:
             raise FrameError(f"covariances must be finite and of shape ({len(z)}, 2, 2), got shape {noise.shape}.")
         if not math.isfinite(timestamp):
             raise FrameError(f"a time stamp must be finite seconds, got {timestamp}.")
-        self._past = _Seen(timestamp, self._next(z, timestamp, noise))
+        self._past = _Past(timestamp, self._next(z, timestamp, noise))
         return self._past.memory.output.astype(np.float32)
 
     def _next(self, z: Array, timestamp: float, noise: Array | None) -> Memory:
-        if isinstance(self._past, _Fresh):
+        if self._past is None:
             return self._rule.start(z, noise)
-        time, memory = self._past.time, self._past.memory
+        time, memory = self._past
         if memory.output.shape != z.shape:
             raise FrameError(f"there were {len(memory.output)} landmarks before and {len(z)} now: call reset() first.")
         if timestamp < time:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from qlot.runtime.errors import FrameError
 
 # Upright -> passed, clockwise turns undone.
-_TURNS = {
+_LINEAR = {
     0: ((1.0, 0.0), (0.0, 1.0)),
     90: ((0.0, 1.0), (-1.0, 0.0)),
     180: ((-1.0, 0.0), (0.0, -1.0)),
     270: ((0.0, -1.0), (1.0, 0.0)),
 }
+TURNS = tuple(_LINEAR)  # degrees clockwise
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Orientation:
     mirrored: bool = False
 
     def __post_init__(self) -> None:
-        if self.rotation not in _TURNS:
+        if self.rotation not in TURNS:
             raise FrameError(f"rotation must be 0, 90, 180 or 270 degrees clockwise, got {self.rotation!r}.")
 
     def upright(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -55,7 +56,7 @@ class Orientation:
 
     @property
     def _linear(self) -> NDArray[np.float64]:
-        return np.array(_TURNS[self.rotation]) * ([[-1.0], [1.0]] if self.mirrored else 1.0)
+        return np.array(_LINEAR[self.rotation]) * ([[-1.0], [1.0]] if self.mirrored else 1.0)
 
     def _offset(self, width: int, height: int) -> NDArray[np.float64]:
         # an axis that runs backwards starts at its last pixel

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qlot.runtime.bundle.manifest import TrackingSpec
 from qlot.runtime.tracking.result import CropBox
@@ -21,14 +21,14 @@ class Search:
     """A place in the list, and the follow-ups in front of it."""
 
     candidates: tuple[CropBox, ...]
-    position: int = 0
+    passed: int = 0  # candidates of the list that were no face, counted on from round to round
     follow_up: CropBox | None = None
     in_a_row: int = 0  # follow-ups up to here
 
     @property
     def candidate(self) -> CropBox:
         """The crop to look at next."""
-        return self.follow_up or self.candidates[self.position]
+        return self.follow_up or self.candidates[self.passed % len(self.candidates)]
 
     def after_failure(self, refined: CropBox | None, most: int) -> Search:
         """Return the search after its candidate was no face.
@@ -37,10 +37,10 @@ class Search:
             refined: the candidate's fitted crop if it was promising.
             most: follow-ups allowed in a row.
         """
-        position = self.position if self.follow_up else (self.position + 1) % len(self.candidates)
+        passed = self.passed if self.follow_up else self.passed + 1
         if refined and self.in_a_row < most:
-            return Search(self.candidates, position, refined, self.in_a_row + 1)
-        return Search(self.candidates, position)
+            return Search(self.candidates, passed, refined, self.in_a_row + 1)
+        return Search(self.candidates, passed)
 
 
 def start_search(width: int, height: int, spec: TrackingSpec, last: CropBox | None = None) -> Search:
@@ -53,6 +53,32 @@ def start_search(width: int, height: int, spec: TrackingSpec, last: CropBox | No
     for i, start in enumerate(range(0, len(scan), spec.search_revisit)):
         candidates += [*scan[start : start + spec.search_revisit], around[i % len(around)]]
     return Search(tuple(candidates))
+
+
+Size = tuple[int, int]  # height and width of an upright frame
+
+
+def go_on(search: Search, old: Size, new: Size, spec: TrackingSpec, last: CropBox | None) -> Search:
+    """Return a search at the same place of its list, for frames that were of the old size and are now of the new one.
+
+    Args:
+        search: as it was in frames of the old size.
+        old: the size until now.
+        new: the size from now on.
+        spec: the tracker's constants.
+        last: the last crop in frames of the new size, or None.
+    """
+    fresh = start_search(new[1], new[0], spec, last)
+    return replace(fresh, passed=search.passed, follow_up=scaled(search.follow_up, old, new), in_a_row=search.in_a_row)
+
+
+def scaled(box: CropBox | None, old: Size, new: Size) -> CropBox | None:
+    """Return where a crop of an old frame lies in a new one, if the new one shows the same, larger or smaller."""
+    if box is None:
+        return None
+    down, right = new[0] / old[0], new[1] / old[1]
+    x, y = box.center_x * right + (right - 1) / 2, box.center_y * down + (down - 1) / 2
+    return CropBox(x, y, box.side * (min(new) / min(old)))
 
 
 def _scan(width: int, height: int, spec: TrackingSpec) -> Iterator[CropBox]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,19 +19,20 @@ from numpy.typing import NDArray
 
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import IterationSpec, TrackerSpec
-from qlot.runtime.errors import FrameError
+from qlot.runtime.errors import FrameError, TimeUnitWarning
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate, Network, steps
 from qlot.runtime.network.state import State, cold_start, covariance_matrices, move_crop
 from qlot.runtime.tracking.confidence import confidence
-from qlot.runtime.tracking.crop import CropPolicy, crop_of, fit_crop, sample_crop, to_frame
+from qlot.runtime.tracking.crop import CropPolicy, fit_crop, sample_crop, target_crop, to_frame
 from qlot.runtime.tracking.orientation import Orientation
 from qlot.runtime.tracking.result import CropBox, Status, TrackResult
-from qlot.runtime.tracking.search import Search, start_search
+from qlot.runtime.tracking.search import Search, Size, go_on, scaled, start_search
 
 Frame = NDArray[np.uint8]
 Detector = Callable[[Frame], CropBox | None]
 MIN_FRAME = 8  # pixels a side
+FAR, FAR_ROW = 4.0, 5  # seconds between frames, so often in a row: more likely the time stamps are in another unit
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class _Searching:
     search: Search
     last: CropBox | None  # where a face was last seen for sure
     lost_at: float = -math.inf
+    whole_at: float = -math.inf  # when the whole list was last looked at in one frame
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,10 @@ class _Fresh:
 
 @dataclass(frozen=True)
 class _Seen:
-    size: tuple[int, ...]  # height and width of the upright frame
+    size: Size
     phase: _Searching | _Tracking
     result: TrackResult
+    far: int = 0  # frames in a row, up to the last, that came FAR or more after the one before
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,8 @@ class Tracker:
         iterations: refinement steps in place of the bundle's.
         detector: asked first in every frame without a face: upright frame (H, W, 3) -> crop in its pixels, or None.
         threads: threads of the engine, where this tracker loads the graphs.
+        offline: the frames are a recording, so nothing waits for an answer: where a search begins, the whole frame is
+            searched before it is answered.
 
     Raises:
         FrameError: not a rotation.
@@ -121,6 +127,7 @@ class Tracker:
         iterations: IterationSpec | None = None,
         detector: Detector | None = None,
         threads: int = 1,
+        offline: bool = False,
     ) -> None:
         if isinstance(bundle, Bundle):
             self._spec: TrackerSpec = bundle.manifest
@@ -133,6 +140,7 @@ class Tracker:
         self._gate = gate or Gate(self._spec.gate.radius, self._spec.gate.cutoff)
         self._iterations = iterations or self._spec.iterations
         self._detector = detector
+        self._offline = offline
         self._points = np.array(self._spec.layout.points, np.float64)
         self._memory: _Fresh | _Seen = _Fresh()
 
@@ -150,30 +158,44 @@ class Tracker:
         Raises:
             FrameError: the frame, the time stamp or the detector's crop is unusable. The tracker is as before the call,
                 after this and any other error.
+
+        Warns:
+            TimeUnitWarning: frames come so far apart that the time stamps are hardly seconds.
         """
         clock = _Clock()
         _check_frame(rgb)
         _check_time(timestamp)
         upright = self._orientation.upright(rgb)
-        size, memory, max_gap = upright.shape[:2], self._memory, self._spec.tracking.max_gap
-        if isinstance(memory, _Seen) and memory.size == size:
-            phase, elapsed = memory.phase, timestamp - memory.result.timestamp
-            if -max_gap <= elapsed <= 0:
-                return replace(memory.result, processed=False, iterations=0, milliseconds={})
-            if abs(elapsed) > max_gap:
-                phase = self._begin(upright, phase.last)
+        size, memory, max_gap = (upright.shape[0], upright.shape[1]), self._memory, self._spec.tracking.max_gap
+        phase: _Searching | _Tracking
+        if isinstance(memory, _Fresh):
+            phase, elapsed, far = self._begin(size), 0.0, 0
         else:
-            phase, elapsed = self._begin(upright), 0.0
+            phase, elapsed = memory.phase, timestamp - memory.result.timestamp
+            far = memory.far + 1 if elapsed >= FAR else 0
+            if size == memory.size and -max_gap <= elapsed <= 0:
+                return replace(memory.result, processed=False, iterations=0, milliseconds={})
+            if size != memory.size or abs(elapsed) > max_gap:
+                phase = self._resume(phase, memory.size, size)
         if isinstance(phase, _Tracking):
             after, result = self._track(upright, timestamp, elapsed, phase, clock)
         else:
             after, result = self._search(upright, timestamp, phase, clock)
-        self._memory = _Seen(size, after, result)
+        self._memory = _Seen(size, after, result, far)
+        if far == FAR_ROW:
+            _warn_of_the_unit(elapsed)
         return result
 
-    def _begin(self, rgb: Frame, last: CropBox | None = None, lost_at: float = -math.inf) -> _Searching:
-        height, width = rgb.shape[:2]
-        return _Searching(start_search(width, height, self._spec.tracking, last), last, lost_at)
+    def _begin(self, size: Size, last: CropBox | None = None, lost_at: float = -math.inf) -> _Searching:
+        return _Searching(start_search(size[1], size[0], self._spec.tracking, last), last, lost_at)
+
+    def _resume(self, phase: _Searching | _Tracking, old: Size, new: Size) -> _Searching:
+        """Search in a frame that does not follow the last one: a search goes on, a tracked face is looked for anew."""
+        last = scaled(phase.last, old, new)
+        if isinstance(phase, _Tracking):
+            return self._begin(new, last)
+        search = phase.search if new == old else go_on(phase.search, old, new, self._spec.tracking, last)
+        return _Searching(search, last)
 
     def _track(
         self, rgb: Frame, timestamp: float, elapsed: float, old: _Tracking, clock: _Clock
@@ -183,10 +205,13 @@ class Tracker:
         weak = look.confidence < self._spec.confidence.lost
         weak_since = min(old.weak_since, timestamp) if weak else math.inf
         if not look.plausible or timestamp - weak_since >= spec.lost_after:
-            return self._begin(rgb, old.last, timestamp), self._absent(timestamp, Status.LOST, look, clock)
+            lost = self._begin((rgb.shape[0], rgb.shape[1]), old.last, timestamp)
+            return lost, self._absent(timestamp, Status.LOST, look, clock)
         crop = old.crop.follow(look.target, elapsed, spec)
         state = move_crop(look.state, look.box, crop.box, self._stages.size)
         phase = _Tracking(state, crop, old.last if weak else crop.box, weak_since)
+        if weak:  # kept track of for a while, in case it is only covered, but no face is claimed
+            return phase, self._absent(timestamp, Status.LOST, look, clock)
         return phase, self._present(rgb, timestamp, look, clock)
 
     def _search(
@@ -195,8 +220,11 @@ class Tracker:
         spec, sure = self._spec.tracking, self._spec.confidence
         search, detected = old.search, self._detect(rgb)
         start = cold_start(self._points, self._stages.size, self._spec.state.hidden[2])
-        for i in range(spec.candidates_per_frame):
-            box = detected if i == 0 and detected else search.candidate
+        whole = self._offline and abs(timestamp - old.whole_at) > spec.max_gap
+        looks = 0
+        while _unfinished(old.search, search) if whole else looks < spec.candidates_per_frame:
+            box = detected if looks == 0 and detected else search.candidate
+            looks += 1
             look = self._look(rgb, box, start, self._iterations.cold, clock)
             if look.plausible and look.confidence >= sure.found:
                 state = move_crop(look.state, box, look.target, self._stages.size)
@@ -206,7 +234,8 @@ class Tracker:
                 promising = look.plausible and look.confidence >= sure.lost
                 search = search.after_failure(look.target if promising else None, spec.follow_ups)
         status = Status.LOST if timestamp - old.lost_at < spec.lost_for else Status.SEARCHING
-        return replace(old, search=search), self._absent(timestamp, status, look, clock)
+        after = replace(old, search=search, whole_at=timestamp if whole else old.whole_at)
+        return after, self._absent(timestamp, status, look, clock)
 
     def _detect(self, rgb: Frame) -> CropBox | None:
         box = self._detector(rgb) if self._detector else None
@@ -229,9 +258,7 @@ class Tracker:
         clock.steps += count
         fit = fit_crop(self._points, state.landmarks[0, :, :2])
         sure = confidence(state.landmarks, fit, self._spec.confidence)
-        inner = crop_of(fit, self._spec.preprocessing.crop)
-        x, y = to_frame(np.array([inner.center_x, inner.center_y]), box, size)
-        target = CropBox(float(x), float(y), inner.side * box.side / size)
+        target = target_crop(fit, box, size, self._spec.preprocessing.crop)
         return _Look(box, state, sure, target, fit.sound and self._possible(target, rgb))
 
     def _possible(self, box: CropBox, rgb: Frame) -> bool:
@@ -259,6 +286,20 @@ class Tracker:
 
     def _absent(self, timestamp: float, status: Status, look: _Look, clock: _Clock) -> TrackResult:
         return TrackResult(timestamp, status, None, None, look.confidence, look.box, clock.steps, clock.total())
+
+
+def _unfinished(begun: Search, now: Search) -> bool:
+    """Whether a search that began at one place has not been once through its list, the last follow-up included."""
+    return now.passed - begun.passed < len(begun.candidates) or now.follow_up is not None
+
+
+def _warn_of_the_unit(elapsed: float) -> None:
+    warnings.warn(
+        f"{FAR_ROW} frames in a row came {FAR:g} s or more after the one before, this one {elapsed:g} s: "
+        "time stamps are seconds. Divide milliseconds by 1e3, microseconds by 1e6, nanoseconds by 1e9.",
+        TimeUnitWarning,
+        stacklevel=3,
+    )
 
 
 def _check_frame(rgb: Frame) -> None:

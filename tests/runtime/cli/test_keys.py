@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qlot.runtime.cli.keys import KeyWatcher, StopRequest
+from qlot.runtime.cli.keys import KeyWatcher
 
 pty = pytest.importorskip("pty")
 termios = pytest.importorskip("termios")
@@ -116,22 +115,3 @@ def test_no_terminal_no_keys(tmp_path: Path) -> None:
 
 def test_outside_the_block_nothing_is_read() -> None:
     assert KeyWatcher().pressed() == ""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_the_second_interrupts(number: signal.Signals) -> None:
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
-        assert not stop.made
-        signal.raise_signal(number)
-        assert stop.made
-        signal.raise_signal(signal.SIGINT)
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-
-
-def test_handlers_are_restored() -> None:
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with StopRequest() as stop:
-        assert signal.getsignal(signal.SIGINT) != before[0]
-    assert not stop.made
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

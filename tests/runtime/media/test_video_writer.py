@@ -29,7 +29,7 @@ def test_pixels_and_irregular_time_stamps_survive(tmp_path: Path, encoder: str) 
     with VideoWriter(tmp_path / "a.mp4", (encoder,)) as writer:
         for i, time in enumerate(times):
             writer.write(picture(i), time)
-    assert writer.encoder == encoder and writer.remark is None and writer.frames == 6
+    assert writer.encoder == encoder and writer.remarks() == [] and writer.frames == 6
     found, images = read(tmp_path / "a.mp4")
     assert found == pytest.approx(times, abs=1 / 60_000)
     for i, image in enumerate(images):
@@ -75,7 +75,7 @@ def test_odd_sizes_are_padded_right_and_below(tmp_path: Path, shape: tuple[int, 
 def test_falls_back_to_mpeg4_and_says_so(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", ("an_encoder_nobody_has", "mpeg4")) as writer:
         writer.write(picture(0), 0)
-    assert writer.remark == "a.mp4: no an_encoder_nobody_has here, encoded with mpeg4"
+    assert writer.remarks() == ["a.mp4: no an_encoder_nobody_has here, encoded with mpeg4"]
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "mpeg4"
 
@@ -108,20 +108,36 @@ def test_without_frames_there_is_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("second", "time", "message"),
-    [
-        (picture(1, 50, 64), 1.0, "64x50, the first 64x48"),
-        (picture(1), 0.0, "does not increase"),
-        (picture(1), 1e-6, "does not increase"),
-        (picture(1), -1.0, "before time 0"),
-    ],
-)
-def test_frames_that_do_not_fit_are_refused(tmp_path: Path, second: np.ndarray, time: float, message: str) -> None:
-    with pytest.raises(VideoError, match=message), VideoWriter(tmp_path / "a.mp4") as writer:
+@pytest.mark.parametrize("start", [-0.4, -1e-5, -95443.7])
+def test_a_start_before_time_0_is_moved_to_0(tmp_path: Path, start: float) -> None:
+    with VideoWriter(tmp_path / "a.mp4") as writer:
+        for i in range(4):
+            writer.write(picture(i), start + i / 25)
+    assert read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.04, 0.08, 0.12], abs=1e-4)
+    assert writer.remarks() == [f"a.mp4 starts at 0: the input starts {-start:g} s before it"]
+
+
+@pytest.mark.parametrize("shape", [(96, 64), (24, 32), (48, 200), (20, 100), (47, 63)])
+def test_a_frame_of_another_size_is_fitted_into_the_first(tmp_path: Path, shape: tuple[int, int]) -> None:
+    with VideoWriter(tmp_path / "a.mp4") as writer:
         writer.write(picture(0), 0.0)
-        writer.write(second, time)
-    assert list(tmp_path.iterdir()) == []
+        writer.write(np.full((*shape, 3), 200, np.uint8), 0.1)
+    assert writer.remarks() == ["a.mp4: 1 frames of another size were scaled into the first one's 64x48"]
+    bright = (read(tmp_path / "a.mp4")[1][1].mean(-1) > 100).astype(float)
+    scale = min(48 / shape[0], 64 / shape[1])
+    assert bright.sum() == pytest.approx(shape[0] * shape[1] * scale**2, rel=0.15), "all of it, its proportions kept"
+    for axis, length in enumerate((48, 64)):
+        place = (bright.sum(1 - axis) * np.arange(length)).sum() / bright.sum()
+        assert place == pytest.approx((length - 1) / 2, abs=1), "in the middle"
+
+
+@pytest.mark.parametrize("time", [0.0, 1e-6, -1.0])
+def test_a_frame_that_is_not_later_is_left_out(tmp_path: Path, time: float) -> None:
+    with VideoWriter(tmp_path / "a.mp4") as writer:
+        for i, t in enumerate((0.0, time, 0.1)):
+            writer.write(picture(i), t)
+    assert read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.1])
+    assert writer.remarks() == ["a.mp4: 1 frames are left out, too close in time to the one before"]
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

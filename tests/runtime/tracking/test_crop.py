@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from importlib.resources import files
 from itertools import pairwise
 
@@ -96,6 +97,17 @@ def test_strided_views_give_the_same_crop() -> None:
 
 def test_an_enormous_crop_costs_no_memory_and_is_black() -> None:
     assert sample_crop(picture(), CropBox(0.0, 0.0, 1e15), 64).max() < 1e-6
+
+
+def test_no_thread_but_the_callers_works_on_it() -> None:
+    """BLAS has threads of its own, which nothing that `--threads` reaches can stop: their time would count here."""
+    rgb = np.zeros((1080, 1920, 3), np.uint8)
+    sample_crop(rgb, CropBox(960.0, 540.0, 972.0), 128)
+    process, thread = time.process_time(), time.thread_time()
+    for _ in range(3):
+        sample_crop(rgb, CropBox(960.0, 540.0, 972.0), 128)
+    process, thread = time.process_time() - process, time.thread_time() - thread
+    assert process < 1.2 * thread
 
 
 @given(

@@ -1,4 +1,4 @@
-"""The stored run: the tracker reproduces it from the refiner's answers alone, as every port must."""
+"""The stored runs: the tracker reproduces them from the refiner's answers alone, as every port must."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qlot.runtime.bundle.manifest import TrackerSpec
 from qlot.runtime.network.state import State
 from qlot.runtime.tracking.result import FloatArray
 from qlot.runtime.tracking.tracker import Tracker
-from tests.runtime.tracker_trace import outcome, trace
+from tests.runtime.tracker_trace import look, outcome, trace
 
 STORED: dict[str, Any] = json.loads((files("qlot.runtime.contract") / "tracker_trace.json").read_text())
 
@@ -43,30 +43,45 @@ def close(found: dict[str, Any], wanted: dict[str, Any]) -> None:
             assert found[key] == (pytest.approx(value, abs=1e-4) if key == "confidence" else value), key
 
 
-def test_the_stored_run_is_reproduced_without_network_and_pictures() -> None:
-    spec = TrackerSpec.model_validate_json(json.dumps(STORED["spec"]))
+@pytest.mark.parametrize("name", STORED["runs"])
+def test_a_stored_run_is_reproduced_without_network_and_pictures(name: str) -> None:
+    spec, stored = TrackerSpec.model_validate_json(json.dumps(STORED["spec"])), STORED["runs"][name]
     stages = Replaying(spec.preprocessing.size)
-    tracker = Tracker(spec, stages, rotation=STORED["rotation"], mirrored=STORED["mirrored"])
-    for frame in STORED["frames"]:
+    how = {option: stored[option] for option in ("rotation", "mirrored", "offline")}
+    tracker = Tracker(spec, stages, **how)
+    for frame in stored["frames"]:
         stages.left = list(frame["refiner"])
         black = np.zeros((frame["height"], frame["width"], 3), np.uint8)
-        close(outcome(tracker.update(black, frame["timestamp"])), frame["expected"])
-        assert not stages.left, "as many steps as stored"
+        result, hint = look(tracker, black, frame["timestamp"])
+        close(outcome(result), frame["expected"])
+        assert hint == frame["hint"] and not stages.left, "as many steps as stored"
 
 
-def test_the_stored_run_is_what_the_tracker_does_with_the_pictures() -> None:
+def test_the_stored_runs_are_what_the_tracker_does_with_the_pictures() -> None:
     again = json.loads(json.dumps(trace()))
-    assert again["spec"] == STORED["spec"] and len(again["frames"]) == len(STORED["frames"])
-    for found, wanted in zip(again["frames"], STORED["frames"], strict=True):
-        close(found["expected"], wanted["expected"])
+    assert again["spec"] == STORED["spec"] and again["runs"].keys() == STORED["runs"].keys()
+    for name, stored in STORED["runs"].items():
+        for found, wanted in zip(again["runs"][name]["frames"], stored["frames"], strict=True):
+            close(found["expected"], wanted["expected"])
 
 
-def test_the_stored_run_covers_the_rules() -> None:
-    frames = [f["expected"] for f in STORED["frames"]]
-    assert {f["status"] for f in frames} == {"searching", "tracking", "lost"}
-    assert sum(not f["processed"] for f in frames) == 2
-    crops = {tuple(f["crop"]) for f in frames if f["status"] == "tracking"}
-    assert len(crops) > 8
-    weak = [f for f in frames if f["status"] == "tracking" and f["confidence"] < STORED["spec"]["confidence"]["lost"]]
-    assert len(weak) > 3
-    assert len({(f["width"], f["height"]) for f in STORED["frames"]}) == 2
+def test_the_stored_runs_cover_the_rules() -> None:
+    runs = {name: [f["expected"] for f in run["frames"]] for name, run in STORED["runs"].items()}
+    following, cold = runs["following"], STORED["spec"]["iterations"]["cold"]
+    assert {f["status"] for f in following} == {"searching", "tracking", "lost"}
+    assert sum(not f["processed"] for f in following) == 2
+    assert len({tuple(f["crop"]) for f in following if f["status"] == "tracking"}) > 8
+    covered = [f for f in following if f["status"] == "lost" and f["iterations"] < cold]
+    assert len(covered) > 3 and all(f["landmarks"] is None for f in covered), "not a face, but not given up"
+    assert len({(f["width"], f["height"]) for f in STORED["runs"]["following"]["frames"]}) == 2
+
+    slow = runs["slow"]
+    assert [f["status"] for f in slow].index("tracking") > 6 and slow[-1]["status"] == "tracking"
+    assert sum(f["hint"] for f in STORED["runs"]["slow"]["frames"]) == 1
+
+    offline = runs["offline"]
+    assert [f["iterations"] > 10 * cold for f in offline[:2]] == [True, False]
+    assert [f["status"] for f in offline if f["iterations"] > 10 * cold] == ["searching"]
+    assert offline[-2]["status"] == "tracking" and offline[-2]["iterations"] > 2 * cold, (
+        "found in the first frame after the loss"
+    )

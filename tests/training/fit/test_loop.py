@@ -103,7 +103,12 @@ def test_a_run_leaves_what_is_promised(whole: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(whole: Path, tmp_path: Path, number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    _run(tmp_path, report=_at(3, lambda: signal.raise_signal(number)))
+    run = Run(
+        recipe(), [(Blobs(POINTS), 1.0)], tmp_path, workers=0, accelerator="cpu",
+        report=_at(3, lambda: signal.raise_signal(number)),
+    )  # fmt: skip
+    run()
+    assert (run.step, run.stopped_by) == (3, number)
     assert _state(tmp_path)["step"] == 3 and not _equal(tmp_path, whole)
     assert signal.getsignal(number) is before
     assert _run(tmp_path) == tmp_path / "weights.safetensors"
