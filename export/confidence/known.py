@@ -12,7 +12,8 @@ from functools import cache
 
 from qlot.export.bundle.spec import tracker_spec
 from qlot.export.calibration.frames import calibration_clip
-from qlot.export.confidence.fit import collect, fit_confidence
+from qlot.export.confidence.fit import UNFITTED, fit_confidence
+from qlot.export.confidence.observe import collect
 from qlot.export.confidence.scenes import CropScene
 from qlot.export.errors import ExportError
 from qlot.model.checkpoint import checkpoint_metadata
@@ -47,8 +48,7 @@ def builtin_confidence(stages: TorchNetwork, config: QLOTConfig, layout: Layout)
     Raises:
         ExportError: the network cannot tell the face of the clip from its surroundings.
     """
-    placeholder = ConfidenceSpec(bias=0.0, w_spread=-1.0, found=0.5, lost=0.1, calibration="none yet")
-    spec = tracker_spec(config, layout, placeholder)
+    spec = tracker_spec(config, layout, UNFITTED)
     try:
         return fit_confidence(collect(stages, spec, _scenes()), "sample clip, one man")
     except ValueError as e:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from qlot.export.bundle.spec import tracker_spec
 from qlot.export.calibration.frames import calibration_clip
-from qlot.export.confidence.fit import UNFITTED, Observation, collect, fit_confidence, fit_logistic, separation
+from qlot.export.confidence.fit import UNFITTED, fit_confidence, fit_logistic, separation
+from qlot.export.confidence.observe import Observation, collect
 from qlot.export.confidence.scenes import OTHERS, CropScene, near
 from qlot.model.config import PRESETS
 from qlot.model.layout import load_layout
