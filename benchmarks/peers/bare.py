@@ -12,10 +12,10 @@ from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.extras import pip_line
 
 Tensors = Mapping[str, NDArray[Any]]
-Call = Callable[[Tensors], Tensors]
+GraphCall = Callable[[Tensors], Tensors]
 
 
-def bare_stages(bundle: Bundle) -> tuple[Call, Call]:
+def bare_stages(bundle: Bundle) -> tuple[GraphCall, GraphCall]:
     """Return the calls of a bundle's extractor and refiner; both ignore tensors that are not theirs to read.
 
     Raises:
@@ -27,7 +27,7 @@ def bare_stages(bundle: Bundle) -> tuple[Call, Call]:
     return load(bundle.read(stages["extractor"].file)), load(bundle.read(stages["refiner"].file))
 
 
-def onnx_graph(data: bytes) -> Call:
+def onnx_graph(data: bytes) -> GraphCall:
     """Open a graph in ONNX Runtime, with the runtime's options."""
     import onnxruntime
 
@@ -42,7 +42,7 @@ def onnx_graph(data: bytes) -> Call:
     return call
 
 
-def tflite_graph(data: bytes) -> Call:
+def tflite_graph(data: bytes) -> GraphCall:
     """Open a graph in LiteRT with XNNPACK. Tensors bear the names of its first signature, or else their own.
 
     Raises:

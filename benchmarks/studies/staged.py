@@ -15,9 +15,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from qlot.benchmarks.protocol import QUICK, TimingProtocol, host, summary
+from qlot.benchmarks.protocol import QUICK, TimingProtocol, summary
 from qlot.runtime.errors import QlotError
 from qlot.runtime.extras import pip_line
+from qlot.runtime.host import host
 from qlot.runtime.partial import written_whole
 from qlot.runtime.progress import shown
 
@@ -49,7 +50,7 @@ def main(
         raise QlotError(f"--json: there is no folder {out.parent}")
     protocol = replace(QUICK if quick else TimingProtocol(), cpu_time=cpu_time)
     console = Console()
-    with tempfile.TemporaryDirectory() as folder, shown(console) as progress:
+    with tempfile.TemporaryDirectory() as folder, shown(Console(stderr=True)) as progress:
         result = compare(resolve_checkpoint(checkpoint), protocol, Path(folder), progress)
     _report(console, checkpoint, protocol, result)
     if out is not None:

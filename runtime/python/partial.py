@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,10 +18,12 @@ def partial_path(path: Path) -> Path:
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` when the block ends, and is removed when it fails.
 
+    Two processes that write the same file at once do not meet: one's file stays, whole.
+
     Raises:
         OSError: with the path in it, a full disk included.
     """
-    temporary = partial_path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with named(path):
             yield temporary

@@ -158,9 +158,9 @@ def evaluate(
         reset_state=reset_state,
         threads=threads,
     )
-    console, progress = Console(), Console(stderr=True)
-    with shown(progress) as step:
-        result = run(request, step)
+    console = Console()
+    with shown(Console(stderr=True)) as progress:
+        result = run(request, progress)
     show(result, console)
     if out is not None:
         console.print(f"written: {out}", highlight=False, soft_wrap=True)

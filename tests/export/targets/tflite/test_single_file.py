@@ -25,8 +25,8 @@ from ai_edge_litert.tools import flatbuffer_utils
 from qlot.export.targets.tflite.single_file import merged, pack, with_first
 from qlot.runtime.network.sessions.tflite import TFLiteSession
 from tests.export.tflite_graphs import SCHEMES, STAGES, graph
-from tests.runtime.network.test_session_tflite import model as tiny
-from tests.runtime.network.test_session_tflite import spec as tiny_spec
+from tests.runtime.litert import model as tiny
+from tests.runtime.litert import spec as tiny_spec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter's own, by the dozen
 
