@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from qlot.export.bundle import writer
 from qlot.export.bundle.spec import tracker_spec
 from qlot.export.calibration.frames import FrameSet, calibration_clip, parity_clip
 from qlot.export.calibration.record import RecordedInputs, calibration_spec, record
-from qlot.export.confidence.known import builtin_confidence, known_confidence
+from qlot.export.confidence.known import confidence_of
 from qlot.export.errors import ExportError
 from qlot.export.graphs.schemes import SchemePlan, plan_for
 from qlot.export.graphs.stages import Stage, make_stages
@@ -39,7 +38,6 @@ from qlot.model.weights import shipped_weights, weights_path
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import (
     SCHEMA_VERSION,
-    ConfidenceSpec,
     Manifest,
     ModelSpec,
     SchemeSpec,
@@ -114,7 +112,8 @@ class _Build:
         """
         reference, held_back = TorchNetwork(self.model, self.layout), parity_clip()
         metadata = checkpoint_metadata(self.path)
-        spec = tracker_spec(self.model.config, self.layout, self._confidence(metadata, reference))
+        confidence = confidence_of(metadata, reference, self.model.config, self.layout, self.progress)
+        spec = tracker_spec(self.model.config, self.layout, confidence)
         self.progress(f"tracking {PARITY_LENGTH} parity frames in PyTorch")
         expected = record_levels(reference, spec, held_back)
 
@@ -172,13 +171,6 @@ class _Build:
         except ExportError as e:
             return e
         return None
-
-    def _confidence(self, metadata: Mapping[str, str], reference: TorchNetwork) -> ConfidenceSpec:
-        known = known_confidence(metadata, self.layout)
-        if known is not None:
-            return known
-        self.progress("fitting the confidence on the sample clip")
-        return builtin_confidence(reference, self.model.config, self.layout)
 
     def _record(self, stages: list[Stage], spec: TrackerSpec) -> RecordedInputs:
         if self.clip is None:

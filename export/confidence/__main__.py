@@ -17,13 +17,14 @@ import cv2
 import numpy as np
 
 from qlot.export.bundle.spec import tracker_spec
-from qlot.export.confidence.fit import UNFITTED, fit_confidence, separation
+from qlot.export.confidence.fit import fit_confidence, separation
 from qlot.export.confidence.observe import collect
 from qlot.export.confidence.scenes import CropScene
 from qlot.model.checkpoint import load_checkpoint
 from qlot.model.layout import Layout, load_layout
 from qlot.model.torch_network import TorchNetwork
 from qlot.runtime.bundle.defaults import CROP
+from qlot.runtime.bundle.stated_confidence import ANY_FACE
 from qlot.runtime.tracking.crop import crop_of, fit_crop
 
 
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out: dict[str, dict[str, object]] = {"confidence": {}, "validation": {}}
     for layout in map(load_layout, options.layouts):
         stages = TorchNetwork(model, layout)
-        spec = tracker_spec(model.config, layout, UNFITTED)
+        spec = tracker_spec(model.config, layout, ANY_FACE)
         train = labelled_faces(options.data, "faces_train", labels, options.faces)
         held_back = labelled_faces(options.data, "faces_val", labels, options.faces // 2)
         fitted = fit_confidence(collect(stages, spec, train), f"{options.faces} faces of faces_train")

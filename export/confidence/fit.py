@@ -19,7 +19,6 @@ Values = NDArray[np.float64]
 FALSE_ACCEPTANCE = 1e-3  # share of negatives that may reach `found`
 WEAK = 1e-2  # share of positives that may lie below `lost`: single weak frames are no loss
 HYSTERESIS = 2.0  # least distance of `found` and `lost` in the logarithm of the odds
-UNFITTED = ConfidenceSpec(bias=0.0, w_spread=-1.0, found=0.5, lost=0.1, calibration="none yet")
 RIDGE = 1.0  # of the slope, in units of one observation's weight
 
 
