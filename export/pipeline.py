@@ -17,13 +17,9 @@ from qlot.export.confidence.known import confidence_of
 from qlot.export.errors import ExportError
 from qlot.export.graphs.schemes import SchemePlan, plan_for
 from qlot.export.graphs.stages import Stage, make_stages
-from qlot.export.parity.free_run import (
-    GOLDEN_LENGTH,
-    PARITY_LENGTH,
-    first_frames,
-    parity_spec,
-)
+from qlot.export.parity.free_run import parity_spec
 from qlot.export.parity.levels import Levels, Reference, measure_levels, record_levels
+from qlot.export.parity.reference import GOLDEN_LENGTH, PARITY_LENGTH, first_frames
 from qlot.export.report.latency import measure_latency
 from qlot.export.report.page import Findings, check_place, write_page
 from qlot.export.request import ExportRequest, ExportResult
@@ -43,6 +39,7 @@ from qlot.runtime.bundle.manifest import (
     SchemeSpec,
     TrackerSpec,
 )
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.replay import replay
 from qlot.runtime.progress import Progress
 from qlot.runtime.quiet import quiet
@@ -150,24 +147,27 @@ class _Build:
         writer.write_manifest(folder, manifest)
         self.progress("verifying the written bundle")
         bundle = Bundle.open(folder)
-        levels = measure_levels(bundle, expected, stages, self.plan)
+        network = BundleNetwork(bundle)
+        levels = measure_levels(bundle, network, expected, stages, self.plan)
         parity = parity_spec(levels.free, reference, held_back)
         bundle = replace(bundle, manifest=manifest.model_copy(update={"parity": parity}))
-        page_error = self._write_page(bundle, levels, expected)
+        page_error = self._write_page(bundle.manifest, network, levels, expected)
         levels.check()
         writer.write_manifest(folder, bundle.manifest)
         if self.request.golden:
             replay(bundle).check()
         return _Built(bundle, levels, page_error)
 
-    def _write_page(self, bundle: Bundle, levels: Levels, expected: Reference) -> ExportError | None:
+    def _write_page(
+        self, manifest: Manifest, network: BundleNetwork, levels: Levels, expected: Reference
+    ) -> ExportError | None:
         """Write the report if one is wanted; what goes wrong with it must neither cost nor hide the verdict."""
         if self.request.report is None:
             return None
         self.progress("timing the stages for the report")
-        latency = measure_latency(bundle, expected.run)
+        latency = measure_latency(network, expected.run)
         try:
-            write_page(self.request.report, Findings(self.out.name, bundle.manifest, levels, latency))
+            write_page(self.request.report, Findings(self.out.name, manifest, levels, latency))
         except ExportError as e:
             return e
         return None

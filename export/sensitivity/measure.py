@@ -28,7 +28,7 @@ from qlot.export.calibration.record import RecordedInputs, record
 from qlot.export.confidence.known import confidence_of
 from qlot.export.graphs.schemes import Arithmetic, SchemePlan, plan_for
 from qlot.export.graphs.stages import Stage, make_stages
-from qlot.export.parity.free_run import PARITY_LENGTH, record_reference
+from qlot.export.parity.reference import PARITY_LENGTH, record_reference
 from qlot.export.parity.spread import Spread
 from qlot.export.targets.base import Graph
 from qlot.export.targets.onnx import convert as target
