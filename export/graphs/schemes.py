@@ -34,7 +34,7 @@ GROUPS: Mapping[str, re.Pattern[str]] = {
 }
 
 
-LEAST_VALUES = 1024  # of a constant to be stored as float16; biases, norms and the layer that reads coordinates have fewer
+LEAST_VALUES = 1024  # of a constant stored as float16; biases, norms and what reads coordinates have fewer
 
 
 @dataclass(frozen=True)
