@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,17 +13,13 @@ from qlot.export.bundle import writer
 from qlot.export.bundle.spec import tracker_spec
 from qlot.export.calibration.frames import FrameSet, calibration_clip, parity_clip
 from qlot.export.calibration.record import RecordedInputs, calibration_spec, record
-from qlot.export.confidence.known import builtin_confidence, known_confidence
+from qlot.export.confidence.known import confidence_of
 from qlot.export.errors import ExportError
 from qlot.export.graphs.schemes import SchemePlan, plan_for
 from qlot.export.graphs.stages import Stage, make_stages
-from qlot.export.parity.free_run import (
-    GOLDEN_LENGTH,
-    PARITY_LENGTH,
-    first_frames,
-    parity_spec,
-)
+from qlot.export.parity.free_run import parity_spec
 from qlot.export.parity.levels import Levels, Reference, measure_levels, record_levels
+from qlot.export.parity.reference import GOLDEN_LENGTH, PARITY_LENGTH, first_frames
 from qlot.export.report.latency import measure_latency
 from qlot.export.report.page import Findings, check_place, write_page
 from qlot.export.request import ExportRequest, ExportResult
@@ -39,12 +34,12 @@ from qlot.model.weights import shipped_weights, weights_path
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import (
     SCHEMA_VERSION,
-    ConfidenceSpec,
     Manifest,
     ModelSpec,
     SchemeSpec,
     TrackerSpec,
 )
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.replay import replay
 from qlot.runtime.progress import Progress
 from qlot.runtime.quiet import quiet
@@ -114,7 +109,8 @@ class _Build:
         """
         reference, held_back = TorchNetwork(self.model, self.layout), parity_clip()
         metadata = checkpoint_metadata(self.path)
-        spec = tracker_spec(self.model.config, self.layout, self._confidence(metadata, reference))
+        confidence = confidence_of(metadata, reference, self.model.config, self.layout, self.progress)
+        spec = tracker_spec(self.model.config, self.layout, confidence)
         self.progress(f"tracking {PARITY_LENGTH} parity frames in PyTorch")
         expected = record_levels(reference, spec, held_back)
 
@@ -151,34 +147,30 @@ class _Build:
         writer.write_manifest(folder, manifest)
         self.progress("verifying the written bundle")
         bundle = Bundle.open(folder)
-        levels = measure_levels(bundle, expected, stages, self.plan)
+        network = BundleNetwork(bundle)
+        levels = measure_levels(bundle, network, expected, stages, self.plan)
         parity = parity_spec(levels.free, reference, held_back)
         bundle = replace(bundle, manifest=manifest.model_copy(update={"parity": parity}))
-        page_error = self._write_page(bundle, levels, expected)
+        page_error = self._write_page(bundle.manifest, network, levels, expected)
         levels.check()
         writer.write_manifest(folder, bundle.manifest)
         if self.request.golden:
             replay(bundle).check()
         return _Built(bundle, levels, page_error)
 
-    def _write_page(self, bundle: Bundle, levels: Levels, expected: Reference) -> ExportError | None:
+    def _write_page(
+        self, manifest: Manifest, network: BundleNetwork, levels: Levels, expected: Reference
+    ) -> ExportError | None:
         """Write the report if one is wanted; what goes wrong with it must neither cost nor hide the verdict."""
         if self.request.report is None:
             return None
         self.progress("timing the stages for the report")
-        latency = measure_latency(bundle, expected.run)
+        latency = measure_latency(network, expected.run)
         try:
-            write_page(self.request.report, Findings(self.out.name, bundle.manifest, levels, latency))
+            write_page(self.request.report, Findings(self.out.name, manifest, levels, latency))
         except ExportError as e:
             return e
         return None
-
-    def _confidence(self, metadata: Mapping[str, str], reference: TorchNetwork) -> ConfidenceSpec:
-        known = known_confidence(metadata, self.layout)
-        if known is not None:
-            return known
-        self.progress("fitting the confidence on the sample clip")
-        return builtin_confidence(reference, self.model.config, self.layout)
 
     def _record(self, stages: list[Stage], spec: TrackerSpec) -> RecordedInputs:
         if self.clip is None:

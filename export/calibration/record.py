@@ -2,12 +2,11 @@
 
 Every refinement step is recorded, cold starts and re-acquisitions included: at regular intervals the tracker is reset,
 and half-way between it meets a pause in the time stamps, after which it must find the face again around the last crop.
-After a reset it searches the whole frame, so that every frame with a face counts.
+It searches the whole frame before it answers, so that every frame with a face counts.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,12 +20,10 @@ from qlot.export.graphs.stages import Stage
 from qlot.runtime.bundle.manifest import CalibrationSpec, StageName, TrackerSpec
 from qlot.runtime.network.recurrence import Features
 from qlot.runtime.network.state import State
-from qlot.runtime.tracking.result import FloatArray, Status, TrackResult
-from qlot.runtime.tracking.search import start_search
+from qlot.runtime.tracking.result import FloatArray, Status
 from qlot.runtime.tracking.tracker import Tracker
 
 RESET_EVERY = 25  # frames
-TICK = 1e-6  # s between looks at one frame: all of them take less than a frame of any camera
 
 RecordedInputs = dict[StageName, list[Mapping[str, NDArray[np.float32]]]]
 
@@ -71,34 +68,20 @@ def record(stages: Sequence[Stage], spec: TrackerSpec, clip: FrameSet) -> Record
     """
     gate = np.array([spec.gate.radius, spec.gate.cutoff], np.float32)
     recorder = RecordingNetwork(stages, spec.preprocessing.size, gate)
-    tracker = Tracker(spec, recorder)
+    tracker = Tracker(spec, recorder, offline=True)
     tracked, pause = 0, 0.0
     for i, frame in enumerate(clip.frames):
         if i % RESET_EVERY == 0:
             tracker.reset()
         elif i % RESET_EVERY == RESET_EVERY // 2:
             pause += 2 * spec.tracking.max_gap
-        result = tracker.update(frame.rgb, frame.timestamp + pause)
-        if i % RESET_EVERY == 0 and result.status is not Status.TRACKING:
-            result = _search(tracker, frame.rgb, frame.timestamp + pause, spec)
-        tracked += result.status is Status.TRACKING
+        tracked += tracker.update(frame.rgb, frame.timestamp + pause).status is Status.TRACKING
     if tracked < MIN_CALIBRATION_FRAMES:
         raise ExportError(
             f"a face is tracked in {tracked} of {len(clip.frames)} frames of the calibration clip {clip.source!r}; "
             f"at least {MIN_CALIBRATION_FRAMES} are needed: use a clip that shows one face throughout."
         )
     return recorder.feeds
-
-
-def _search(tracker: Tracker, rgb: NDArray[np.uint8], timestamp: float, spec: TrackerSpec) -> TrackResult:
-    """Go on with a search in one frame until there is a face, or the list of candidates is through."""
-    candidates = len(start_search(rgb.shape[1], rgb.shape[0], spec.tracking).candidates)
-    rounds = math.ceil(candidates * (1 + spec.tracking.follow_ups) / spec.tracking.candidates_per_frame)
-    for i in range(1, rounds + 1):
-        result = tracker.update(rgb, timestamp + i * TICK)
-        if result.status is Status.TRACKING:
-            break
-    return result
 
 
 def calibration_spec(clip: FrameSet, feeds: RecordedInputs, stages: Sequence[Stage]) -> CalibrationSpec:

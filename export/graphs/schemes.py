@@ -34,6 +34,9 @@ GROUPS: Mapping[str, re.Pattern[str]] = {
 }
 
 
+LEAST_VALUES = 1024  # of a constant stored as float16; biases, norms and what reads coordinates have fewer
+
+
 @dataclass(frozen=True)
 class SchemePlan:
     """What a scheme does to each group, and how far its replay may stray from float32 PyTorch.

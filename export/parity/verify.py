@@ -22,6 +22,7 @@ from qlot.model.layout import Layout
 from qlot.model.torch_network import TorchNetwork, write_mask
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import LayoutSpec
+from qlot.runtime.network.bundle_network import BundleNetwork
 
 __all__ = ["print_levels", "verify_against_torch"]
 
@@ -52,9 +53,12 @@ def verify_against_torch(bundle: Bundle, checkpoint: str | None = None, page: Pa
     expected = record_levels(TorchNetwork(model, layout), manifest, parity_clip())
     points = torch.tensor(layout.points, dtype=torch.float32)
     fused = fuse(model, points, mask=write_mask(layout), lowering=manifest.lowering)
-    levels = measure_levels(bundle, expected, make_stages(fused), plan_for(manifest.target, manifest.scheme.name))
+    network = BundleNetwork(bundle)
+    levels = measure_levels(
+        bundle, network, expected, make_stages(fused), plan_for(manifest.target, manifest.scheme.name)
+    )
     if page is not None:
-        write_page(page, Findings(bundle.path.name, manifest, levels, measure_latency(bundle, expected.run)))
+        write_page(page, Findings(bundle.path.name, manifest, levels, measure_latency(network, expected.run)))
     return levels
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from qlot.export.bundle.spec import tracker_spec
-from qlot.export.parity.free_run import TrackedFrame
 from qlot.export.parity.levels import Reference
+from qlot.export.parity.reference import TrackedFrame
 from qlot.export.parity.stages import Witness
 from qlot.export.parity.task import exact_clips
 from qlot.model.torch_network import TorchNetwork

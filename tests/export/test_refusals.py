@@ -107,4 +107,5 @@ def test_a_signal_in_the_middle_leaves_nothing_behind(number: signal.Signals, co
     run.send_signal(number)
     _, errors = run.communicate(timeout=120)
     assert (run.returncode, errors) == (code, "")
-    assert list(here.iterdir()) == list(temporary.iterdir()) == []
+    assert list(here.iterdir()) == []
+    assert {p.name for p in temporary.iterdir()} <= {".ses"}  # ONNX Runtime's own, one for all processes

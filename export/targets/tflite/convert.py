@@ -9,7 +9,7 @@ from qlot.export.errors import TargetError
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.graphs.stages import Stage
 from qlot.export.targets.base import Graph, StageInputs
-from qlot.export.targets.tflite.graph import histogram, operators, scopes, with_short_names
+from qlot.export.targets.tflite.graph import histogram, operators, read, scopes, shorten_names, written
 from qlot.export.targets.tflite.modules import NamedStage
 from qlot.export.targets.tflite.quantise import check_names, quantise
 from qlot.export.targets.tflite.storage import store
@@ -35,13 +35,16 @@ def convert(stage: Stage, plan: SchemePlan, calibration: StageInputs | None) -> 
     named = NamedStage(stage).eval()
     known = {scope: path.removeprefix("stage").removeprefix(".") for scope, path in scopes(named).items()}
     traced = trace(stage, named)
-    found = operators(traced)
+    model = read(traced)
+    found = operators(model)
     check_names(found, stage, plan, known)
     macs = sum(o.macs for o in found)
-    data = store(quantise(traced, stage.name, plan, known, calibration), plan)
-    data = with_short_names(data, known)
+    model = quantise(traced, model, stage.name, plan, known, calibration)
+    store(model, plan)
+    shorten_names(model, known)
+    data = written(model)
     split = check(data, stage, calibration)
-    return Graph(data, ".tflite", macs, histogram(operators(data)), delegation=split)
+    return Graph(data, ".tflite", macs, histogram(operators(model)), delegation=split)
 
 
 def trace(stage: Stage, named: NamedStage) -> bytes:

@@ -38,7 +38,7 @@ from qlot.runtime.tracking.tracker import MIN_FRAME, Tracker
 
 VIDEO, SUMMARY = "tracked.mp4", "summary.png"
 EVERY = 10.0  # seconds between two lines of progress where there is no terminal
-TURNED = 2  # frames, at least, that are looked at turned where no face was found
+TURNED = 1  # frames, or one more, that are looked at turned where no face was found
 TABLES: dict[TableFormat, str] = {"csv": "landmarks.csv", "jsonl": "landmarks.jsonl"}
 
 

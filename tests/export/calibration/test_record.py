@@ -7,12 +7,12 @@ import pytest
 
 from qlot.export.calibration.frames import MIN_CALIBRATION_FRAMES, FrameSet, calibration_clip, parity_clip, to_uint8
 from qlot.export.calibration.record import RESET_EVERY, RecordingNetwork, calibration_spec, record
-from qlot.export.confidence.known import known_confidence
 from qlot.export.errors import ExportError
 from qlot.model.checkpoint import checkpoint_metadata
 from qlot.model.layout import load_layout
 from qlot.model.torch_network import TorchNetwork
 from qlot.model.weights import DEFAULT, load_default, weights_path
+from qlot.runtime.bundle.stated_confidence import stated_confidence
 from qlot.runtime.network.recurrence import Gate, steps
 from qlot.runtime.network.state import cold_start
 from qlot.runtime.tracking.result import Status
@@ -87,7 +87,7 @@ def test_what_was_met_is_stated_with_its_ranges() -> None:
 def test_32_frames_of_a_face_are_enough() -> None:
     """The first ones too: the whole frame is searched after each reset."""
     stages, spec, clip = trained()
-    known = known_confidence(checkpoint_metadata(weights_path(DEFAULT)), load_layout("wflw98"))
+    known = stated_confidence(checkpoint_metadata(weights_path(DEFAULT)), "wflw98")
     assert known is not None
     spec = spec.model_copy(update={"confidence": known})
     feeds = record(stages, spec, _cut(clip, MIN_CALIBRATION_FRAMES))

@@ -13,7 +13,8 @@ import pytest
 from qlot.export.calibration.frames import parity_clip
 from qlot.export.errors import ExportError
 from qlot.export.graphs.schemes import PLANS
-from qlot.export.parity.free_run import first_frames, measure, parity_spec, record_reference
+from qlot.export.parity.free_run import ParityReport, measure, parity_spec
+from qlot.export.parity.reference import first_frames, record_reference
 from qlot.model.layout import load_layout
 from qlot.model.torch_network import TorchNetwork
 from qlot.model.weights import load_default
@@ -37,13 +38,17 @@ def reference() -> GoldenSequence:
     return small.reference_sequence()
 
 
+def measured(bundle: Bundle, reference: GoldenSequence) -> ParityReport:
+    return measure(bundle, BundleNetwork(bundle), reference, FP32)
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return Bundle.open(small.write_bundle(tmp_path_factory.mktemp("parity") / "good", graphs()))
 
 
 def test_a_good_bundle_passes_far_below_its_tolerance(bundle: Bundle, reference: GoldenSequence) -> None:
-    report = measure(bundle, reference, FP32)
+    report = measured(bundle, reference)
     report.check()
     assert report.max_px < TOLERANCE.px / 20
     assert report.sigma < 1e-4
@@ -54,12 +59,12 @@ def test_a_good_bundle_passes_far_below_its_tolerance(bundle: Bundle, reference:
 
 
 def test_flicker_is_that_of_the_frames_results_and_is_held(bundle: Bundle, reference: GoldenSequence) -> None:
-    good = measure(bundle, reference, FP32)
+    good = measured(bundle, reference)
     assert abs(good.flicker) < 1e-3
     trembling = reference.landmarks.copy()
     last = (np.arange(len(trembling)), reference.steps - 1)
     trembling[last] += np.where(np.arange(len(trembling)) % 2, 3, -3)[:, None, None]
-    found = measure(bundle, dataclasses.replace(reference, landmarks=trembling), FP32)
+    found = measured(bundle, dataclasses.replace(reference, landmarks=trembling))
     assert found.flicker < -0.05
     for change in (-0.031, 0.031):
         with pytest.raises(
@@ -69,7 +74,7 @@ def test_flicker_is_that_of_the_frames_results_and_is_held(bundle: Bundle, refer
 
 
 def test_what_the_manifest_says_of_it(bundle: Bundle, reference: GoldenSequence) -> None:
-    report = measure(bundle, reference, FP32)
+    report = measured(bundle, reference)
     torch_stages = TorchNetwork(small.network(), small.layout())
     spec = parity_spec(report, torch_stages, parity_clip())
     assert (spec.frames, spec.clip, spec.tolerance) == (4, "builtin", TOLERANCE)
@@ -82,7 +87,7 @@ def test_what_the_manifest_says_of_it(bundle: Bundle, reference: GoldenSequence)
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_refiner_fails(name: str, reference: GoldenSequence, tmp_path: Path) -> None:
     bundle = Bundle.open(small.write_bundle(tmp_path / "bad", graphs(BROKEN[name])))
-    report = measure(bundle, reference, FP32)
+    report = measured(bundle, reference)
     assert not report.passed
     with pytest.raises(ParityError, match=r"px off at frame \d+, step \d, landmark '"):
         report.check()
@@ -93,7 +98,7 @@ def test_a_broken_refiner_fails(name: str, reference: GoldenSequence, tmp_path: 
 def test_a_broken_extractor_fails(reference: GoldenSequence, tmp_path: Path) -> None:
     change = weight("backbone.stem.stem1.conv.weight", 3.0)
     bundle = Bundle.open(small.write_bundle(tmp_path / "bad", graphs(change, "extractor")))
-    assert not measure(bundle, reference, FP32).passed
+    assert not measured(bundle, reference).passed
 
 
 def test_a_broken_unrolled_refiner_fails(tmp_path: Path) -> None:
@@ -107,7 +112,7 @@ def test_what_is_not_a_number_is_an_error(reference: GoldenSequence, tmp_path: P
     change = weight("refiner.delta.weight", float("nan"))
     bundle = Bundle.open(small.write_bundle(tmp_path / "bad", graphs(change)))
     with pytest.raises(SessionError, match="not finite"):
-        measure(bundle, reference, FP32)
+        measured(bundle, reference)
     nan = np.full((1, len(small.layout()), 7), np.nan, np.float32)
     broken = iter([[State(nan, reference.hidden[:1])] * 4])
     report = compare(broken, first_frames(reference, 1), small.layout().names, TOLERANCE, "none")
@@ -141,7 +146,7 @@ def test_another_gate_or_number_of_steps_fails(bundle: Bundle, reference: Golden
         {"boxes": np.tile(reference.boxes[:1], (4, 1))},
         {"crops": reference.crops[::-1].copy()},
     ):
-        assert not measure(bundle, dataclasses.replace(reference, **change), FP32).passed, list(change)
+        assert not measured(bundle, dataclasses.replace(reference, **change)).passed, list(change)
 
 
 def test_the_first_frames_are_a_sequence_of_their_own(reference: GoldenSequence) -> None:

@@ -15,13 +15,14 @@ from rich.console import Console
 
 from qlot.export.graphs.schemes import PLANS
 from qlot.export.parity.console import print_levels
-from qlot.export.parity.free_run import TrackedFrame
 from qlot.export.parity.levels import Levels, Reference, measure_levels
+from qlot.export.parity.reference import TrackedFrame
 from qlot.export.parity.spread import Check, Spread
 from qlot.export.parity.stages import _Signal
 from qlot.export.parity.task import Compared, _crops
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.errors import ParityError
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.tracking.result import CropBox
 from tests.export import small
 from tests.export.graph_surgery import BROKEN, graphs, replace_output, weight
@@ -37,7 +38,7 @@ def reference() -> Reference:
 
 def measured(reference: Reference, folder: Path, **changes: object) -> Levels:
     bundle = Bundle.open(small.write_bundle(folder, graphs(**changes)))  # type: ignore[arg-type]
-    return measure_levels(bundle, reference, small.stages("windowed"), FP32)
+    return measure_levels(bundle, BundleNetwork(bundle), reference, small.stages("windowed"), FP32)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from qlot.runtime.media.summary import PICTURES, Summary
+from qlot.runtime.media.summary import PICTURES, SAMPLES, Summary, printable
 from qlot.runtime.tracking.result import Status, TrackResult
 from tests.runtime.layouts import POINTS, answer
 
@@ -40,6 +40,28 @@ def test_any_video_gives_one_page(tmp_path: Path, results: list[TrackResult], re
     image = page(tmp_path, results)
     assert image.shape == (1100, 1540, 3)
     assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]
+
+
+TITLES = ["a$^$b.mp4", r"$\frac$.mp4", "\udcff\udcfe.mp4", "new\nline\x1b", "视频 видео فيديو 🎬"]
+
+
+@pytest.mark.parametrize("title", TITLES, ids=ascii)
+def test_any_title_is_drawn_without_a_word(tmp_path: Path, title: str, recwarn: pytest.WarningsRecorder) -> None:
+    summary = Summary(title)
+    summary.add(answer(), MAGENTA.copy)
+    summary.write(tmp_path / "a.png")
+    assert [str(w.message) for w in recwarn] == []
+
+
+def test_what_is_no_character_is_shown_as_one_that_says_so() -> None:
+    assert printable("a\udcff\x1bb\nc 视") == "a\ufffd\ufffdb\nc 视"
+
+
+def test_it_does_not_grow_with_the_video() -> None:
+    summary = Summary("a video")
+    for i in range(5 * SAMPLES):
+        summary.add(answer(i / 30), MAGENTA.copy)
+    assert SAMPLES <= len(summary._rows) <= 2 * SAMPLES
 
 
 def area(image: np.ndarray, color: str) -> int:

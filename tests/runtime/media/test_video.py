@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from hypothesis import strategies as st
 from qlot.assets import sample_clip
 from qlot.runtime.errors import VideoError
 from qlot.runtime.media.video import Image, ImageFolder, VideoReader, upright
+from tests.runtime.media.videos import encode
 
-TICK = Fraction(1, 90_000)
 ANGLES = (0, 90, 180, 270)
 
 
@@ -26,33 +25,6 @@ def picture(index: int = 0, size: tuple[int, int] = (64, 48)) -> Image:
     rgb[: height // 2, : width // 2] = (200, 30, 30)
     rgb[-24:, 4 * index : 4 * index + 8] = 255
     return rgb
-
-
-def encode(
-    path: Path,
-    images: Iterable[Image],
-    times: Iterable[float],
-    rotation: int = 0,
-    matrix: Sequence[int] | None = None,
-    container: str | None = None,
-    group: int = 12,
-) -> Path:
-    """Write H.264 with the given time stamps; rotation is degrees clockwise for display."""
-    with av.open(str(path), "w", format=container) as out:
-        stream = out.add_stream("libx264", options={"crf": "10", "bf": "0", "g": str(group)})
-        stream.pix_fmt, stream.codec_context.time_base = "yuv420p", TICK
-        images = list(images)
-        stream.height, stream.width = images[0].shape[:2]
-        if rotation:
-            stream.set_display_rotation(-rotation)
-        if matrix:
-            stream.set_display_matrix(matrix)
-        for image, time in zip(images, times, strict=True):
-            frame = av.VideoFrame.from_ndarray(image)
-            frame.pts, frame.time_base = round(time / TICK), TICK
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path
 
 
 def close(a: Image, b: Image) -> bool:
@@ -126,6 +98,29 @@ def test_mirroring_metadata_is_applied(tmp_path: Path) -> None:
     stored = np.ascontiguousarray(picture()[:, ::-1])
     frame = next(iter(VideoReader(encode(tmp_path / "mirrored.mp4", [stored] * 2, [0, 0.1], matrix=matrix))))
     assert close(frame.rgb, picture())
+
+
+@pytest.mark.parametrize(
+    ("pixel", "size"), [(Fraction(2), (128, 48)), (Fraction(1, 2), (64, 96)), (Fraction(16, 15), (68, 48))]
+)
+def test_pixels_that_are_not_square_are_stretched(tmp_path: Path, pixel: Fraction, size: tuple[int, int]) -> None:
+    reader = VideoReader(encode(tmp_path / "a.mp4", [picture()] * 2, [0, 0.1], pixel=pixel))
+    frame = next(iter(reader))
+    assert frame.rgb.shape == (size[1], size[0], 3) and f"from 64x48 to {size[0]}x{size[1]}" in reader.remarks()[0]
+    assert close(frame.rgb, cv2.resize(picture(), size, interpolation=cv2.INTER_CUBIC))
+
+
+def test_stretching_comes_before_turning(tmp_path: Path) -> None:
+    stored = np.ascontiguousarray(np.rot90(picture()))  # 48 x 64
+    reader = VideoReader(encode(tmp_path / "a.mp4", [stored] * 2, [0, 0.1], rotation=90, pixel=Fraction(2)))
+    assert next(iter(reader)).rgb.shape == (96, 64, 3)
+
+
+@pytest.mark.parametrize("pixel", [Fraction(1), Fraction(4319, 4320), Fraction(1, 200)])
+def test_pixels_that_are_square_or_absurd_are_left_alone(tmp_path: Path, pixel: Fraction) -> None:
+    reader = VideoReader(encode(tmp_path / "a.mp4", [picture()] * 2, [0, 0.1], pixel=pixel))
+    assert next(iter(reader)).rgb.shape == (48, 64, 3)
+    assert len(reader.remarks()) == (pixel < Fraction(1, 2))
 
 
 def test_an_odd_angle_is_refused(tmp_path: Path) -> None:

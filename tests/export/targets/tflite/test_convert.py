@@ -23,7 +23,7 @@ litert_torch = pytest.importorskip("litert_torch", reason="needs the extra tflit
 from ai_edge_litert.tools import flatbuffer_utils  # noqa: E402
 
 from qlot.export.targets.tflite import convert as tflite  # noqa: E402
-from qlot.export.targets.tflite.graph import module_path, operators, scopes  # noqa: E402
+from qlot.export.targets.tflite.graph import module_path, operators, read, scopes  # noqa: E402
 from qlot.export.targets.tflite.modules import NamedStage  # noqa: E402
 from qlot.export.targets.tflite.quantise import check_names  # noqa: E402
 from qlot.runtime.network.sessions.tflite import TFLiteSession  # noqa: E402
@@ -176,13 +176,13 @@ def test_names_of_operators_are_paths_of_modules() -> None:
     known = scopes(named)
     paths = {p for p, _ in named.named_modules()}
     assert set(known.values()) <= paths
-    found = {module_path(o.output, known) for o in operators(traced("refiner"))}
+    found = {module_path(o.output, known) for o in operators(read(traced("refiner")))}
     assert {f"stage.model.refiner.{p}" for p in HIDDEN_LINEARS} <= found <= paths | {""}
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_lost_names_are_refused(name: str) -> None:
-    stage, found = small.stage("dense", name), operators(traced(name))
+    stage, found = small.stage("dense", name), operators(read(traced(name)))
     known = {s: p.removeprefix("stage.") for s, p in scopes(NamedStage(stage)).items()}
     for scheme in SCHEMES:
         check_names(found, stage, plan_for("tflite", scheme), known)
