@@ -51,9 +51,7 @@ def make_portable(model: ModelProto, weights: Mapping[str, NDArray[np.float32]])
             _set(bias_scale, wider)
 
 
-def quantised(
-    values: NDArray[np.float32], scales: NDArray[np.float32]
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantised(values: NDArray[np.float32], scales: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Quantise a layer's weights, output channels first, so that no pair overflows.
 
     Args:

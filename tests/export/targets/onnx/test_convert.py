@@ -20,7 +20,7 @@ from torch import nn
 from qlot.export.errors import TargetError
 from qlot.export.graphs.schemes import PLANS, plan_for
 from qlot.export.graphs.stages import make_stages
-from qlot.export.targets.onnx.convert import OPSET, convert, gather_elements, module_paths, trace
+from qlot.export.targets.onnx.convert import IR_VERSION, OPSET, convert, gather_elements, module_paths, trace
 from qlot.export.targets.onnx.int8 import quantise
 from qlot.model.backbone import LearnableAffine
 from qlot.model.fuse import fuse
@@ -59,6 +59,7 @@ def test_a_graph_computes_what_its_stage_does(lowering: Lowering, name: str) -> 
 def test_interface_and_opset(lowering: Lowering, name: str) -> None:
     model, stage = load(lowering, name), small.stage(lowering, name)
     assert [(o.domain, o.version) for o in model.opset_import if not o.domain] == [("", OPSET)]
+    assert model.ir_version == IR_VERSION == helper.find_min_ir_version_for(list(model.opset_import))
     assert {n.domain for n in model.graph.node} == {""}
     assert not model.functions
     for found, wanted in ((model.graph.input, stage.inputs), (model.graph.output, stage.outputs)):
