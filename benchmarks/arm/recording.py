@@ -1,6 +1,7 @@
 """What a bundle's graphs answer to its golden sequence, recorded by the same code on the host and under emulation.
 
-`python -m qlot.benchmarks.arm.recording BUNDLE OUT [BUNDLE OUT ...]` is what the emulated Python runs; it has the engine, numpy and
+`python -m qlot.benchmarks.arm.recording BUNDLE OUT [BUNDLE OUT ...]` is what the emulated
+Python runs; it has the engine, numpy and
 pydantic, and of this project `qlot.runtime` and this folder.
 """
 
