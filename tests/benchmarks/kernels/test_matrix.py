@@ -55,7 +55,7 @@ def bundles_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Target], l
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("target", ["onnx", "tflite"])
+@pytest.mark.parametrize("target", [pytest.param(t, marks=pytest.mark.xdist_group(t)) for t in ("onnx", "tflite")])
 def test_the_numbers_do_not_depend_on_the_processor(
     bundles_of: Callable[[Target], list[Bundle]], target: Target, kernel: str
 ) -> None:
