@@ -27,7 +27,7 @@ from qlot.runtime.bundle.manifest import Lowering, Scheme, Target
 from tests.export import small
 from tests.runtime.bundles import rehash
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tflite")]
+pytestmark = pytest.mark.slow
 LOWERINGS: dict[Target, Lowering] = {"onnx": "windowed", "tflite": "dense"}
 SCHEME: Scheme = "w8a8"  # each processor has int8 kernels of its own
 
