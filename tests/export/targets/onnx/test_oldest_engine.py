@@ -76,7 +76,7 @@ def test_graphs_run_in_the_oldest_engine(tmp_path: Path, scheme: Scheme) -> None
         with np.load(tmp_path / f"{name}-found.npz") as found:
             for key, value in values.items():
                 # Maps that a doubled one goes into differ by an integer or two between versions: docs/bundle.md.
-                near = 0.05 if scheme == "w8a8" and name == "extractor" else 1e-4
+                near = 0.05 if scheme == "w8a8" and name == "extractor" else 1e-3 if scheme == "fp16" else 1e-4
                 assert np.abs(found[key] - value).max() <= near * np.abs(value).max(), (name, key)
 
 
