@@ -8,6 +8,7 @@ import functools
 import math
 import re
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import onnx
@@ -297,6 +298,23 @@ def test_a_negative_scale_clamps_from_above_on_the_integers() -> None:
     data = quantise(traced, PLANS["w8a8"], module_paths(traced), feeds).SerializeToString()
     for key, value in run(data, "windowed", "extractor", feeds[3]).items():
         assert np.sqrt(np.square(value - wanted[key]).mean()) < 0.04 * value.std(), key  # 0.1 without the clamps
+
+
+def test_threads_of_the_calibration_do_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that has other work, spinning threads burn the core that the work they wait for needs."""
+    found: list[str] = []
+    engine = ort.InferenceSession
+
+    def watched(*arguments: object, **settings: Any) -> ort.InferenceSession:
+        if "sess_options" in settings:
+            found.append(settings["sess_options"].get_session_config_entry("session.intra_op.allow_spinning"))
+        return engine(*arguments, **settings)
+
+    monkeypatch.setattr(ort, "InferenceSession", watched)
+    model = _traced("refiner")
+    quantise(model, plan_for("onnx", "w8a8"), module_paths(model), small.recorded("windowed")["refiner"][:2])
+    assert found and set(found) == {"0"}
+    assert type(ort.SessionOptions()).__module__.startswith("onnxruntime")  # whoever comes next has his own again
 
 
 def test_an_empty_plan_quantises_nothing() -> None:
