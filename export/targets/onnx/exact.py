@@ -43,6 +43,30 @@ def make_exact(
         _Exact(quantised, stem, _recorded(model, stem, calibration)).rewrite()
 
 
+def make_resizes_exact(model: ModelProto) -> None:
+    """Let every Resize between integers of one scale work on whole numbers, in place.
+
+    Doubling a map weighs neighbours by sixteenths, and many results lie between two integers exactly: any scale that
+    is no power of two would leave it to the last bit of a product which way they are rounded.
+    """
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    nodes = []
+    for node in model.graph.node:
+        before = makers.get(node.input[0]) if node.op_type == "Resize" else None
+        after = next((n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] in node.output), None)
+        if before is not None and after is not None and before.op_type == "DequantizeLinear":
+            if constants[before.input[1]] == constants[after.input[1]]:
+                name = f"{node.output[0]}_whole"
+                model.graph.initializer.append(numpy_helper.from_array(np.float32(1), f"{name}_scale"))
+                inputs = [before.input[0], f"{name}_scale", before.input[2]]
+                nodes.append(helper.make_node("DequantizeLinear", inputs, [name], name=name))
+                node.input[0], after.input[1] = name, f"{name}_scale"
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
 def float_stem(model: ModelProto) -> list[NodeProto]:
     """Return the nodes between the image and the first QuantizeLinear, or none if they are not a stem and no more."""
     makers = {name: node for node in model.graph.node for name in node.output}

@@ -28,7 +28,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from qlot.export.graphs.ranges import PERCENTILE
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.targets.base import StageInputs
-from qlot.export.targets.onnx.exact import make_exact
+from qlot.export.targets.onnx.exact import make_exact, make_resizes_exact
 from qlot.export.targets.onnx.portable import make_portable
 
 # Operators that pass quantised values on between convolutions.
@@ -101,6 +101,7 @@ def quantise(
         quantised = onnx.load(target)
     make_portable(quantised, {t.name: numpy_helper.to_array(t) for t in model.graph.initializer})
     _restore_clamps(quantised, {name: (low, high) for name, (low, high) in clamps.items() if low > 0 or high < 0})
+    make_resizes_exact(quantised)
     make_exact(model, quantised, calibration)
     return quantised
 
