@@ -55,13 +55,13 @@ def make_resizes_exact(model: ModelProto) -> None:
     for node in model.graph.node:
         before = makers.get(node.input[0]) if node.op_type == "Resize" else None
         after = next((n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] in node.output), None)
-        if before is not None and after is not None and before.op_type == "DequantizeLinear":
-            if constants[before.input[1]] == constants[after.input[1]]:
-                name = f"{node.output[0]}_whole"
-                model.graph.initializer.append(numpy_helper.from_array(np.float32(1), f"{name}_scale"))
-                inputs = [before.input[0], f"{name}_scale", before.input[2]]
-                nodes.append(helper.make_node("DequantizeLinear", inputs, [name], name=name))
-                node.input[0], after.input[1] = name, f"{name}_scale"
+        found = before is not None and after is not None and before.op_type == "DequantizeLinear"
+        if found and constants[before.input[1]] == constants[after.input[1]]:
+            name = f"{node.output[0]}_whole"
+            model.graph.initializer.append(numpy_helper.from_array(np.float32(1), f"{name}_scale"))
+            inputs = [before.input[0], f"{name}_scale", before.input[2]]
+            nodes.append(helper.make_node("DequantizeLinear", inputs, [name], name=name))
+            node.input[0], after.input[1] = name, f"{name}_scale"
         nodes.append(node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)

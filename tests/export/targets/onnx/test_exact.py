@@ -109,3 +109,16 @@ def test_it_stays_near_the_float_stem() -> None:
     for name, value in zip(names, found, strict=True):
         wanted = small.run_torch(stage, feeds)[name]
         assert abs(value - wanted).mean() < 0.1 * wanted.std(), name
+
+
+def test_maps_are_doubled_on_whole_numbers() -> None:
+    model = extractor()
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    resizes = [n for n in model.graph.node if n.op_type == "Resize"]
+    entries = {n.input[0]: n for n in model.graph.node if n.op_type == "QuantizeLinear"}
+    rounded = [n for n in resizes if n.output[0] in entries]
+    assert rounded
+    for node in rounded:
+        before, after = makers[node.input[0]], entries[node.output[0]]
+        assert constants[before.input[1]] == constants[after.input[1]] == 1
