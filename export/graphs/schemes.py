@@ -223,6 +223,8 @@ PLANS: dict[Scheme, SchemePlan] = {
     ),
 }
 
+_PAIRS = "weights of neighbouring inputs add up to 128 at most, so that no 16-bit sum of two products overflows"
+
 # Where an engine has no such arithmetic as the table's, what it does instead stands in the bundle's rules.
 _ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
     ("onnx", "fp16"): _HALF_STORED,
@@ -230,7 +232,9 @@ _ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
     ("onnx", "w8a8"): {
         **_HALF_STORED,
         "extractor convolutions": "int8 weights per output channel, uint8 activations per tensor, int32 sums, static; "
-        "the stem float32",
+        f"{_PAIRS}; the stem float32, of whole numbers whose sums are exact",
+        "refiner hidden linears": "int8 weights per output channel, uint8 inputs per tensor, int32 sums, float32 "
+        f"outputs, static; {_PAIRS}",
     },
     ("tflite", "w8"): {**_HALF_STORED, **_SLOTS_OF_ALL_HEADS},
     ("tflite", "fp16"): {

@@ -19,6 +19,7 @@ from qlot.export.targets.onnx.int8 import quantise
 from qlot.export.targets.onnx.storage import store
 
 OPSET = 18
+IR_VERSION = 8  # the lowest that has this opset; the tracer says its own newest, which older engines refuse unread
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -47,6 +48,7 @@ def under(
         model = quantise(model, plan, paths, calibration, ranges)
     store(model, plan, paths)
     _strip(model)
+    model.ir_version = IR_VERSION
     onnx.checker.check_model(model)
     opsets = {o.domain: o.version for o in model.opset_import}
     if opsets.get("") != OPSET:
