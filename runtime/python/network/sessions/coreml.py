@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from qlot.runtime.bundle.manifest import StageSpec, TensorSpec
 from qlot.runtime.errors import QlotError, SessionError
-from qlot.runtime.network.sessions.base import Tensors, check_tensors
+from qlot.runtime.network.sessions.base import Tensors, check_tensors, check_threads
+from qlot.runtime.network.sessions.coreml_file import check_package
 
-MAX_THREADS = 64
 Interface = dict[str, str]  # tensor -> dtype and shape, as in messages
 
 
@@ -41,8 +41,7 @@ class CoreMLSession:
     """
 
     def __init__(self, package: Path, stage: StageSpec, name: str, threads: int = 1) -> None:
-        if not 1 <= threads <= MAX_THREADS:
-            raise SessionError(f"{name}: threads must be 1 to {MAX_THREADS}, got {threads}")
+        check_threads(name, threads)
         self.inputs, self.outputs, self._name = stage.inputs, stage.outputs, name
         self._engine = _open(package, name, threads, stage.function)
         self.engine = self._engine.name
@@ -66,6 +65,7 @@ def load(files: Mapping[str, bytes], stage: StageSpec, name: str, threads: int) 
     The engines read packages from disk: so that they read what was hashed, it is written to a place of its own first,
     and removed once it is loaded.
     """
+    check_package(files, name)
     with tempfile.TemporaryDirectory(prefix="qlot-") as folder:
         package = Path(folder) / f"{name}.mlpackage"
         for inside, data in files.items():

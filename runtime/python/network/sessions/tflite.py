@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from qlot.runtime.bundle.manifest import DelegationSpec, StageSpec, TensorSpec
 from qlot.runtime.errors import SessionError
-from qlot.runtime.network.sessions.base import Tensors, check_tensors
+from qlot.runtime.network.sessions.base import Tensors, check_tensors, check_threads
+from qlot.runtime.network.sessions.tflite_file import check_tflite
 
-MAX_THREADS = 64  # far above any phone or laptop; a slip such as a frame rate would exhaust the system instead
 _IDENTIFIER = slice(4, 8)  # where a flatbuffer carries its file identifier
 _DELEGATE = "DELEGATE"  # what the interpreter calls a partition that a delegate took over
 
@@ -36,10 +36,10 @@ class TFLiteSession:
     """
 
     def __init__(self, data: bytes, stage: StageSpec, name: str, threads: int = 1) -> None:
-        if not 1 <= threads <= MAX_THREADS:
-            raise SessionError(f"{name}: threads must be 1 to {MAX_THREADS}, got {threads}")
+        check_threads(name, threads)
         if data[_IDENTIFIER] != b"TFL3":  # the engine would read such bytes as offsets
             raise SessionError(f"{name}: the file is not a TFLite model. Export the bundle again.")
+        check_tflite(data, name)
         self.inputs, self.outputs, self._name = stage.inputs, stage.outputs, name
         self.engine = f"ai-edge-litert {version('ai-edge-litert')} CPU"
         try:
