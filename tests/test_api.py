@@ -17,7 +17,8 @@ from tests.runtime.bundles import write_bundle
 PAGE = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 TABLE = {
-    row[1]: set(re.findall(r"`(\w+)`", row[2])) for row in re.finditer(r"^\| `(qlot\.\w+)` \| `.*?` \| (.*) \|$", PAGE, re.M)
+    row[1]: set(re.findall(r"`(\w+)`", row[2]))
+    for row in re.finditer(r"^\| `(qlot\.\w+)` \| `.*?` \| (.*) \|$", PAGE, re.M)
 }
 
 

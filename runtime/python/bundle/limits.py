@@ -17,7 +17,7 @@ MAX_JSON_VALUES = 200_000  # MAX_LANDMARKS landmarks in groups, with edges, need
 MAX_PROBLEMS = 1000  # fields that are unknown or wrong; beyond, it is no manifest, and listing them costs memory
 
 # --- files -----------------------------------------------------------------------------------------------------------
-MAX_FILE_BYTES = 512 * 2**20  # the largest is a golden sequence: 33 MB with 478 landmarks
+MAX_FILE_BYTES = 512 * 2**20  # the largest is a golden sequence: 14 MB with 478 landmarks
 MAX_BUNDLE_BYTES = 2**30
 MAX_FILES = 1000  # a Core ML package of a stage has three
 
@@ -26,9 +26,9 @@ MAX_SIDE = 1024  # pixels of the network input; shipped weights have 112 to 224
 MAX_LANDMARKS = 4096  # FaceMesh has 478
 MAX_CHANNELS = 4096  # of the hidden state; shipped weights have 64 and 128
 MAX_STEPS = 64  # of one frame; cold frames get 4, and an unrolled refiner has at most 12
-MAX_ELEMENTS = 2**27  # of one tensor: 512 MB of float32; the largest exported one has 2**23
+MAX_ELEMENTS = 2**27  # of one tensor: 512 MB of float32; the largest of `final` with 478 landmarks has 2.9 million
 MAX_DIMENSIONS = 8
-MAX_OPERATORS = 20_000  # of one graph; 12 unrolled steps, quantised, have 3,500
+MAX_OPERATORS = 20_000  # of one graph; a step has 200 to 300, in Core ML 500, and at most 12 are unrolled
 MAX_TENSORS = 100_000  # of one graph, constants included
 
 # --- kinds of values -------------------------------------------------------------------------------------------------
@@ -54,7 +54,12 @@ Share = Annotated[float, Field(gt=0, le=100)]  # of a crop's side or of its loga
 Coordinate = Annotated[float, Field(ge=-3, le=3)]  # canonical units: a face ends at 1.4, centimetres and pixels do not
 
 
-def printable(text: str) -> str:
-    r"""Return a text as `Label` takes it: what is not printed, such as ESC or half a surrogate, as \x1b or \udc80."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return shown if len(shown) <= 200 else f"{shown[:197]}..."
+def printable(text: str, most: int = 200) -> str:
+    r"""Return a text for a terminal or a `Label`: what has no print, such as ESC or half a surrogate, as \x1b, \udc80.
+
+    Args:
+        text: a file's name, an engine's message.
+        most: characters; a longer text is cut.
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."

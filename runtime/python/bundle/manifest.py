@@ -90,7 +90,9 @@ class DelegationSpec(_Part):
 
     delegate: Label
     partitions: Count  # connected parts that the delegate runs
-    outside: Annotated[dict[Label, Positives], Field(max_length=500)]  # operators left to the engine's own kernels, by name
+    outside: Annotated[
+        dict[Label, Positives], Field(max_length=500)
+    ]  # operators left to the engine's own kernels, by name
 
 
 class StageSpec(_Part):
@@ -151,7 +153,9 @@ class PreprocessingSpec(_Part):
 class StateSpec(_Part):
     """The recurrent state a caller carries between frames, and its rules in words for those who port them."""
 
-    landmarks: tuple[Literal[1], Landmarks, Literal[7]]  # 1, N, 7: x, y, log sigma x, log sigma y, artanh rho, dx, dy in crop pixels
+    landmarks: tuple[
+        Literal[1], Landmarks, Literal[7]
+    ]  # 1, N, 7: x, y, log sigma x, log sigma y, artanh rho, dx, dy in crop pixels
     hidden: tuple[Literal[1], Landmarks, Annotated[int, Field(ge=1, le=MAX_CHANNELS)]]  # 1, N, C
     init: Text
     reset: Text
@@ -218,7 +222,9 @@ class LayoutSpec(_Part):
     """The landmarks: where they lie on the canonical face, what they are called, how they are drawn."""
 
     name: Name
-    points: Annotated[tuple[Point3, ...], Field(min_length=1, max_length=MAX_LANDMARKS)]  # x right, y up, z to the viewer
+    points: Annotated[
+        tuple[Point3, ...], Field(min_length=1, max_length=MAX_LANDMARKS)
+    ]  # x right, y up, z to the viewer
     names: Annotated[tuple[Name, ...], Field(max_length=MAX_LANDMARKS)]  # no two the same
     groups: Annotated[dict[Name, Indices], Field(max_length=1000)]
     mirror: Indices
@@ -250,7 +256,9 @@ class CalibrationSpec(_Part):
     # Since 1.1: what the float tracker met on them.
     calls: dict[StageName, Count] = Field(default_factory=dict)  # recorded, of each stage
     cold_starts: Count | None = None  # re-acquisitions included
-    ranges: dict[StageName, Annotated[dict[Label, tuple[Finite, Finite]], Field(max_length=16)]] = Field(default_factory=dict)  # of each stage's inputs
+    ranges: dict[StageName, Annotated[dict[Label, tuple[Finite, Finite]], Field(max_length=16)]] = Field(
+        default_factory=dict
+    )  # of each stage's inputs
 
 
 class SchemeSpec(_Part):

@@ -143,7 +143,7 @@ def test_a_value_larger_than_any_that_is_declared_meets_the_engines_limit(capfd:
         k_one=np.array([1]), k_zero=np.array([0]),
     ).SerializeToString()  # fmt: skip
     session = open_session("onnx", data, spec(40_000), "refiner")
-    with pytest.raises(SessionError, match="Available memory of .* is smaller than requested"):
+    with pytest.raises(SessionError, match=r"Available memory of .* is smaller than requested"):
         session.run({"x": np.zeros(40_000, np.float32)})
     small = open_session("onnx", chain(1).SerializeToString(), spec(), "refiner")  # what follows runs as ever
     assert small.run({"x": np.full(4, 2, np.float32)})["y"].tolist() == [2] * 4
@@ -187,7 +187,7 @@ def test_many_operators_in_ort_format(tmp_path: Path) -> None:
     data = ort_format(made, tmp_path)
     check_ort(data, "refiner")
     many = data.replace(np.uint32(51).tobytes(), np.uint32(2**31).tobytes())  # lengths of vectors that have 51 entries
-    with pytest.raises(SessionError, match="not a model in ORT format: a vector ends beyond the file|operators"):
+    with pytest.raises(SessionError, match=r"not a model in ORT format: a vector ends beyond the file|operators"):
         check_ort(many, "refiner")
 
 

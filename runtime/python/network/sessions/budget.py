@@ -59,4 +59,6 @@ class Budget:
 
     def refuse(self, what: str) -> SessionError:
         """Return the error for what no exported graph has, such as a loop."""
-        return SessionError(f"{self._name}: the graph has {what}, which no exported graph has. Export the bundle again.")
+        return SessionError(
+            f"{self._name}: the graph has {what}, which no exported graph has. Export the bundle again."
+        )

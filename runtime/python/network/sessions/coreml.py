@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qlot.runtime.bundle.limits import printable
 from qlot.runtime.bundle.manifest import StageSpec, TensorSpec
 from qlot.runtime.errors import QlotError, SessionError
 from qlot.runtime.network.sessions.base import Tensors, check_tensors, check_threads
@@ -54,7 +55,7 @@ class CoreMLSession:
         try:
             found = self._engine.run(feeds)
         except Exception as e:  # the engines' exceptions share no base class
-            raise SessionError(f"{self._name}: {self.engine} failed: {e}") from e
+            raise SessionError(f"{self._name}: {self.engine} failed: {printable(str(e), 1000)}") from e
         check_tensors(self._name, found, self.outputs)
         return found
 
@@ -148,9 +149,9 @@ def _open(package: Path, name: str, threads: int, function: str | None) -> _Engi
         needs = "" if real else " coremltools and torch"
         raise SessionError(f"{name}: {what}{needs}: pip install 'qlot-mobile[coreml]' ({e})") from e
     except QlotError as e:
-        raise SessionError(f"{name}: {e}") from e
+        raise SessionError(f"{name}: {printable(str(e), 1000)}") from e
     except Exception as e:  # Core ML's errors are plain RuntimeErrors
-        raise SessionError(f"{name}: Core ML refuses the package: {e}") from e
+        raise SessionError(f"{name}: Core ML refuses the package: {printable(str(e), 1000)}") from e
 
 
 def _compare(name: str, kind: str, found: Interface, specs: tuple[TensorSpec, ...]) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from qlot.runtime.bundle.limits import printable
 from qlot.runtime.bundle.manifest import StageSpec, TensorSpec
 from qlot.runtime.errors import SessionError
 from qlot.runtime.network.sessions.base import Tensors, check_tensors, check_threads
 from qlot.runtime.network.sessions.onnx_file import check_onnx
 from qlot.runtime.network.sessions.ort_file import check_ort
 
-MAX_MEMORY = 2 * 2**30  # bytes for all sessions of a process; `final` with 478 landmarks takes 200 MB
+MAX_MEMORY = 2 * 2**30  # bytes for all sessions of a process; `final` with 478 landmarks takes 100 MB
 ORT_FORMAT, _IDENTIFIER = b"ORTM", slice(4, 8)  # what a flatbuffer of ONNX Runtime carries, and where
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(uint8)": "uint8"}
 
@@ -26,7 +27,8 @@ class OnnxSession:
     """One stage in ONNX Runtime. Built from bytes, so what runs is what was hashed.
 
     Raises:
-        SessionError: the graph reads other files, asks for too much, does not load, or its interface is not the manifest's.
+        SessionError: the graph reads other files, asks for too much or does not load, or its interface is not the
+            manifest's.
     """
 
     engine = f"onnxruntime {ort.__version__} CPU"
@@ -45,7 +47,7 @@ class OnnxSession:
             )
             graph_inputs, graph_outputs = self._session.get_inputs(), self._session.get_outputs()
         except Exception as e:  # the engine's exceptions share no base class
-            raise SessionError(f"{name}: {self.engine} refuses the graph: {e}") from e
+            raise SessionError(f"{name}: {self.engine} refuses the graph: {printable(str(e), 1000)}") from e
         _compare(name, "input", graph_inputs, stage.inputs)
         _compare(name, "output", graph_outputs, stage.outputs)
 
@@ -56,7 +58,7 @@ class OnnxSession:
         try:
             values = self._session.run(names, dict(feeds))
         except Exception as e:
-            raise SessionError(f"{self._name}: {self.engine} failed: {e}") from e
+            raise SessionError(f"{self._name}: {self.engine} failed: {printable(str(e), 1000)}") from e
         found: Tensors = dict(zip(names, values, strict=True))
         check_tensors(self._name, found, self.outputs)  # a graph may declare one shape and compute another
         return found

@@ -15,6 +15,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from qlot.runtime.bundle.limits import printable
 from qlot.runtime.bundle.manifest import DelegationSpec, StageSpec, TensorSpec
 from qlot.runtime.errors import SessionError
 from qlot.runtime.network.sessions.base import Tensors, check_tensors, check_threads
@@ -50,7 +51,7 @@ class TFLiteSession:
             self._runner = self._interpreter.get_signature_runner(key)
             graph_inputs, graph_outputs = self._runner.get_input_details(), self._runner.get_output_details()
         except Exception as e:  # the engine's exceptions share no base class
-            raise SessionError(f"{name}: {self.engine} refuses the graph: {e}") from e
+            raise SessionError(f"{name}: {self.engine} refuses the graph: {printable(str(e), 1000)}") from e
         _compare(name, "input", graph_inputs, stage.inputs)
         _compare(name, "output", graph_outputs, stage.outputs)
         first = delegation(self._interpreter)
@@ -64,7 +65,7 @@ class TFLiteSession:
         try:
             found: Tensors = self._runner(**feeds)
         except Exception as e:
-            raise SessionError(f"{self._name}: {self.engine} failed: {e}") from e
+            raise SessionError(f"{self._name}: {self.engine} failed: {printable(str(e), 1000)}") from e
         check_tensors(self._name, found, self.outputs)
         return found
 
