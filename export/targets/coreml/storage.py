@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qlot.export.graphs.schemes import SchemePlan
+from qlot.export.graphs.schemes import LEAST_VALUES, SchemePlan
 from qlot.mil._coremltools import quiet
 
 with quiet():
@@ -17,7 +17,6 @@ with quiet():
     from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
     from coremltools.models import utils
 
-LEAST_VALUES = 1024  # as on ONNX: biases, norms and the layer that reads coordinates stay float32
 _HALF = np.finfo(np.float16)
 
 

@@ -12,10 +12,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
-from qlot.export.graphs.schemes import SchemePlan
+from qlot.export.graphs.schemes import LEAST_VALUES, SchemePlan
 from qlot.export.targets.tflite.clamps import opcode
 
-LEAST_VALUES = 1024  # as on ONNX: biases, norms and the layer that reads coordinates stay float32
 _HALF = np.finfo(np.float16)
 
 

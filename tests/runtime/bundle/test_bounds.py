@@ -15,7 +15,7 @@ from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.limits import MAX_FILE_BYTES, MAX_JSON_VALUES, MAX_PROBLEMS, printable
 from qlot.runtime.bundle.manifest import LayoutSpec, json_schema, parse_manifest
 from qlot.runtime.errors import IntegrityError, ManifestError
-from tests.runtime.bundles import edit_manifest, rehash, write_bundle
+from tests.runtime.bundles import rehash, write_bundle
 
 Tree = dict[str, Any]
 ROOT = Path(__file__).parents[3]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qlot.export.errors import TargetError
-from qlot.export.graphs.schemes import PLANS, plan_for
+from qlot.export.graphs.schemes import LEAST_VALUES, PLANS, plan_for
 from tests.export import small
 
 pytest.importorskip("coremltools", reason="needs the extra coreml")
@@ -21,7 +21,7 @@ from qlot.export.targets.coreml.compress import compress
 from qlot.export.targets.coreml.options import CoreMLOptions
 from qlot.export.targets.coreml.program import check_products, operations, products
 from qlot.export.targets.coreml.quantise import load
-from qlot.export.targets.coreml.storage import LEAST_VALUES, store
+from qlot.export.targets.coreml.storage import store
 from qlot.mil import from_model
 from tests.export.targets.coreml.test_convert import lowered, relative, traced
 
