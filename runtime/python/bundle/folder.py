@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 
 from qlot.runtime.bundle.golden import GoldenSequence, read_golden
 from qlot.runtime.bundle.limits import MAX_JSON_BYTES
-from qlot.runtime.bundle.manifest import FileSpec, Manifest, StageName, StageSpec, parse_manifest
+from qlot.runtime.bundle.manifest import FileSpec, Manifest, StageName, StageSpec
+from qlot.runtime.bundle.parsing import parse_manifest
 from qlot.runtime.errors import BundleError, IntegrityError, ManifestError, UnsafePathError
 from qlot.runtime.network.sessions import open_session
 from qlot.runtime.network.sessions.base import Session

@@ -165,7 +165,8 @@ def read_golden(source: Reader | Mapping[str, bytes], index: str = INDEX) -> Gol
 
 def _arrays(tensors: tuple[_Tensor, ...], read: Any, index: str) -> dict[str, NDArray[Any]]:
     files = {path: read(path) for path in {t.file for t in tensors}}
-    arrays, ends = {}, dict.fromkeys(files, 0)
+    arrays: dict[str, NDArray[Any]] = {}
+    ends = dict.fromkeys(files, 0)
     for t in sorted(tensors, key=lambda t: t.offset):
         size = math.prod(t.shape) * np.dtype(t.dtype).itemsize
         if t.bytes != size:

@@ -13,7 +13,8 @@ import pytest
 
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.limits import MAX_FILE_BYTES, MAX_JSON_VALUES, MAX_PROBLEMS, printable
-from qlot.runtime.bundle.manifest import LayoutSpec, json_schema, parse_manifest
+from qlot.runtime.bundle.manifest import LayoutSpec, json_schema
+from qlot.runtime.bundle.parsing import parse_manifest
 from qlot.runtime.errors import IntegrityError, ManifestError
 from tests.runtime.bundles import rehash, write_bundle
 
@@ -237,7 +238,7 @@ PROGRAM = """
 import resource, sys
 from pathlib import Path
 from qlot.runtime import QlotError
-from qlot.runtime.bundle.manifest import parse_manifest
+from qlot.runtime.bundle.parsing import parse_manifest
 before = resource.getrusage(resource.RUSAGE_SELF)
 resource.setrlimit(resource.RLIMIT_AS, ({most}, {most}))
 for path in sys.argv[1:]:

@@ -11,7 +11,8 @@ import pytest
 
 from qlot.cli.main import run
 from qlot.runtime.bundle.folder import Bundle
-from qlot.runtime.bundle.manifest import Manifest, parse_manifest
+from qlot.runtime.bundle.manifest import Manifest
+from qlot.runtime.bundle.parsing import parse_manifest
 from tests.runtime.bundles import edit_manifest, rehash, write_bundle
 
 PARITY = {
