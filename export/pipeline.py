@@ -32,6 +32,7 @@ from qlot.model.qlot import QLOT
 from qlot.model.torch_network import TorchNetwork, write_mask
 from qlot.model.weights import shipped_weights, weights_path
 from qlot.runtime.bundle.folder import Bundle
+from qlot.runtime.bundle.limits import printable
 from qlot.runtime.bundle.manifest import (
     SCHEMA_VERSION,
     Manifest,
@@ -129,7 +130,7 @@ class _Build:
             model=ModelSpec(
                 preset=self.model.config.preset,
                 parameters=sum(p.numel() for p in self.model.parameters()),
-                checkpoint=self.path.name,
+                checkpoint=printable(self.path.name),
                 checkpoint_sha256=file_sha256(self.path),
                 licence=metadata.get("licence", "as the checkpoint's source states"),
             ),

@@ -70,6 +70,8 @@ class SchemePlan:
         return next((self.arithmetic.get(g, "float32") for g, p in self.groups.items() if p.fullmatch(path)), "float32")
 
 
+LEAST_VALUES = 1024  # biases, norms and the layer that reads coordinates stay float32: next to nothing to save
+
 _HALF_STORED = {
     "kept float": "everything else: float32 arithmetic, weights of 1,024 values or more stored as float16; all inputs "
     "and outputs float32"

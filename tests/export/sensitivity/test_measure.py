@@ -15,11 +15,10 @@ from onnx import TensorProto
 
 from qlot.cli.main import run
 from qlot.export.bundle.spec import tracker_spec
-from qlot.export.graphs.schemes import PLANS
+from qlot.export.graphs.schemes import LEAST_VALUES, PLANS
 from qlot.export.sensitivity import measure as sensitivity
 from qlot.export.sensitivity.measure import WHOLE, Cost, QuantisedScheme, Study, alone, units
 from qlot.export.targets.onnx.convert import module_paths, trace
-from qlot.export.targets.onnx.storage import LEAST_VALUES
 from qlot.model.torch_network import TorchNetwork
 from qlot.runtime.bundle.manifest import ConfidenceSpec
 from tests.export import small

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qlot.export.errors import TargetError
-from qlot.export.graphs.schemes import PLANS, plan_for
+from qlot.export.graphs.schemes import LEAST_VALUES, PLANS, plan_for
 from qlot.runtime.quiet import quiet
 from tests.export import small
 
@@ -21,7 +21,7 @@ from qlot.export.targets.coreml import convert as coreml
 from qlot.export.targets.coreml.compress import compress
 from qlot.export.targets.coreml.program import check_products, operations, products
 from qlot.export.targets.coreml.quantise import load
-from qlot.export.targets.coreml.storage import LEAST_VALUES, store
+from qlot.export.targets.coreml.storage import store
 from qlot.mil import from_model
 from tests.export.coreml_graphs import lowered, relative, traced
 

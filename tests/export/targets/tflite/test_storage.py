@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qlot.export.graphs.schemes import PLANS, SchemePlan
+from qlot.export.graphs.schemes import LEAST_VALUES, PLANS, SchemePlan
 from qlot.runtime.bundle.manifest import Scheme, StageSpec
 from tests.export import small
 
@@ -14,7 +14,7 @@ pytest.importorskip("litert_torch", reason="needs the extra tflite")
 from ai_edge_litert.tools import flatbuffer_utils
 
 from qlot.export.targets.tflite.graph import read, written
-from qlot.export.targets.tflite.storage import LEAST_VALUES, store
+from qlot.export.targets.tflite.storage import store
 from qlot.runtime.network.sessions.tflite import TFLiteSession
 from tests.export.tflite_graphs import graph
 
