@@ -11,7 +11,8 @@ import numpy as np
 from qlot.benchmarks.protocol import Rounds, TimingProtocol, fit_line, measure
 from qlot.benchmarks.studies.naive import load_naive
 from qlot.export.errors import ExportError, TargetError
-from qlot.export.pipeline import ExportRequest, export
+from qlot.export.pipeline import export
+from qlot.export.request import ExportRequest
 from qlot.export.targets import load_target
 from qlot.model.checkpoint import load_checkpoint
 from qlot.model.layout import load_layout
