@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy._core._multiarray_umath import __cpu_features__  # by CPUID, like the engines
+from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]  # by CPUID, like the engines
 from numpy.typing import NDArray
 
 from qlot.runtime.bundle.folder import Bundle

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from qlot.runtime.bundle.manifest import Positive
+from qlot.runtime.bundle.limits import Positive
 from qlot.runtime.network.recurrence import Gate
 from qlot.runtime.tracking.filters import Kalman, OneEuro
 from qlot.training.data.clip import Array, DataError

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from qlot.runtime.bundle.manifest import Finite, Sha256
+from qlot.runtime.bundle.limits import Finite
+from qlot.runtime.bundle.manifest import Sha256
 from qlot.training.evaluation.protocol import EvaluationProtocol
 
 Size = Annotated[int, Field(ge=0)]

@@ -55,8 +55,12 @@ def make_resizes_exact(model: ModelProto) -> None:
     for node in model.graph.node:
         before = makers.get(node.input[0]) if node.op_type == "Resize" else None
         after = next((n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] in node.output), None)
-        found = before is not None and after is not None and before.op_type == "DequantizeLinear"
-        if found and constants[before.input[1]] == constants[after.input[1]]:
+        if (
+            before is not None
+            and after is not None
+            and before.op_type == "DequantizeLinear"
+            and constants[before.input[1]] == constants[after.input[1]]
+        ):
             name = f"{node.output[0]}_whole"
             model.graph.initializer.append(numpy_helper.from_array(np.float32(1), f"{name}_scale"))
             inputs = [before.input[0], f"{name}_scale", before.input[2]]
