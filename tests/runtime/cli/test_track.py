@@ -468,7 +468,7 @@ def test_a_source_that_breaks_off_keeps_what_was_tracked(
 
 
 def test_a_clock_that_wraps(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An MPEG transport stream counts 33 bits of 1/90000 s. Past their end FFmpeg takes what came before as negative."""
+    """A transport stream counts 33 bits of 1/90000 s. FFmpeg takes what comes before their end as negative."""
     start = 2**33 / 90_000 - 0.2
     video = encode(tmp_path / "wraps.ts", [scene(i) for i in range(10)], [start + i / 25 for i in range(10)])
     out = tmp_path / "out"
