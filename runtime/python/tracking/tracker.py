@@ -112,6 +112,7 @@ class Tracker:
 
     Raises:
         FrameError: not a rotation.
+        TypeError: neither a bundle nor constants.
         ValueError: constants without stages.
         BundleError: the graphs cannot be loaded.
     """
@@ -132,6 +133,8 @@ class Tracker:
         if isinstance(bundle, Bundle):
             self._spec: TrackerSpec = bundle.manifest
             self._stages = stages or BundleNetwork(bundle, threads)
+        elif not isinstance(bundle, TrackerSpec):
+            raise TypeError(f"a Tracker takes an open bundle, as Tracker(Bundle.open(folder)), got {bundle!r}.")
         elif stages is not None:
             self._spec, self._stages = bundle, stages
         else:
