@@ -7,12 +7,9 @@ computed in each round from that round's times, and reported as median and range
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,19 +48,9 @@ def fit_line(counts: Sequence[int], times: Sequence[Rounds]) -> tuple[Rounds, Ro
     return a, b
 
 
-def summary(rounds: Rounds, digits: int = 2) -> str:
+def summary(rounds: Rounds) -> str:
     """Write median and range."""
-    return f"{np.median(rounds):.{digits}f} ({rounds.min():.{digits}f} to {rounds.max():.{digits}f})"
-
-
-def host() -> str:
-    """Name the processor, its widest vector unit as far as the system tells, and the cores this process may use."""
-    info = Path("/proc/cpuinfo")
-    fields = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line) if info.exists() else {}
-    known = {key.strip(): value.strip() for key, value in fields.items()}
-    name = known.get("model name") or platform.processor() or platform.machine()
-    vector = next((v for v in ("avx512f", "avx2") if v in known.get("flags", "").split()), "")
-    return ", ".join(filter(None, (name, vector, f"{os.cpu_count()} cores")))
+    return f"{np.median(rounds):.2f} ({rounds.min():.2f} to {rounds.max():.2f})"
 
 
 def _block(call: Callable[[], object], protocol: TimingProtocol) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.metadata
 import importlib.util
 import io
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, NoReturn
@@ -16,32 +18,32 @@ from rich.console import Console
 from rich.text import Text
 
 from qlot.runtime.errors import ParityError, QlotError
+from qlot.runtime.extras import DISTRIBUTION, pip_line
+from qlot.runtime.stopping import stoppable
 
-DISTRIBUTION = "qlot-mobile"
 ENGINES = ("onnxruntime", "ai-edge-litert", "coremltools", "torch")  # distributions
 
 
 @dataclass(frozen=True)
 class Room:
-    """A module with a function `commands(app)`, and what its command cannot do without."""
+    """A module with a function `commands(app)`, and what its commands cannot do without."""
 
     module: str
     needs: str | None = None  # import name
     extra: str = ""  # the extra that installs it
-    command: str = ""
+    commands: tuple[str, ...] = ()
 
 
-EXPORT = Room("qlot.export.cli", "torch", "export", "export")
-TRAIN = Room("qlot.training.cli", "lightning_fabric", "train", "train")
-EVAL = Room("qlot.training.evaluation.cli", "torch", "export", "eval")
-JITTER = Room("qlot.benchmarks.jitter.cli", "moderngl", "train", "jitter")
-ROOMS = (Room("qlot.runtime.cli.commands"), Room("qlot.cli.verify"), EXPORT, TRAIN, EVAL, JITTER)
+EXPORT = Room("qlot.export.cli", "torch", "export", ("export",))
+SENSITIVITY = Room("qlot.export.sensitivity.cli", "torch", "export", ("sensitivity",))
+TRAIN = Room("qlot.training.cli", "lightning_fabric", "train", ("train",))
+EVAL = Room("qlot.training.evaluation.cli", "torch", "export", ("eval",))
+JITTER = Room("qlot.benchmarks.jitter.cli", "moderngl", "train", ("jitter",))
+ROOMS = (Room("qlot.runtime.cli.commands"), Room("qlot.cli.verify"), EXPORT, SENSITIVITY, TRAIN, EVAL, JITTER)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run `qlot` and exit: 0 well, 1 out of parity, 2 an error of usage, bundle or file, 130 by Ctrl-C, 143 by
-    SIGTERM.
-    """
+    """Run `qlot` and exit: 0 well, 1 out of parity, 2 an error of usage, bundle or file, 130 or 143 asked to stop."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be text: standard error takes it as it is
         sys.stdout.reconfigure(errors="backslashreplace")
     app = _app("Export, verify, inspect and run QLOT face landmark bundles.")
@@ -58,9 +60,7 @@ def run_export(arguments: Sequence[str] | None = None) -> NoReturn:
         _show_versions()
         raise SystemExit(0)
     app = _app("")
-    _register(app, EXPORT)
-    # A single command is run without naming it.
-    app.registered_commands = [c for c in app.registered_commands if c.callback and c.callback.__name__ == "export"]
+    _register(app, EXPORT)  # a single command is run without naming it
     _exit_with(app, "qlot-export", arguments)
 
 
@@ -76,18 +76,23 @@ def _found(module: str) -> bool:
 
 
 def _register(app: typer.Typer, room: Room) -> None:
-    """Add a room's commands, or in their place one that says what to install."""
+    """Add a room's commands, or in place of each one that says what to install."""
     if room.needs is None or _found(room.needs):
         importlib.import_module(room.module).commands(app)
         return
-    line = f"qlot {room.command} needs the {room.extra} extra: pip install '{DISTRIBUTION}[{room.extra}]'"
+    for command in room.commands:
+        _register_missing(app, command, room.extra)
+
+
+def _register_missing(app: typer.Typer, command: str, extra: str) -> None:
+    line = f"qlot {command} needs the {extra} extra: {pip_line(extra)}"
 
     def missing() -> None:
         raise QlotError(line)
 
-    missing.__name__ = room.command
+    missing.__name__ = command
     anything = {"ignore_unknown_options": True, "allow_extra_args": True}
-    app.command(room.command, help=f"(not installed) {line}", context_settings=anything, add_help_option=False)(missing)
+    app.command(command, help=f"(not installed) {line}", context_settings=anything, add_help_option=False)(missing)
 
 
 def _versions(wanted: bool) -> None:
@@ -120,16 +125,26 @@ def _root(
 def _exit_with(app: typer.Typer, name: str, arguments: Sequence[str] | None) -> NoReturn:
     """Run a command line; the one place where errors become a line on stderr and an exit code."""
     try:
-        app(None if arguments is None else list(arguments), prog_name=name)
+        with stoppable():
+            app(None if arguments is None else list(arguments), prog_name=name)
     except QlotError as e:
         _complain(str(e))
         raise SystemExit(1 if isinstance(e, ParityError) else 2) from None
     except OSError as e:
-        _complain(f"{e.filename}: {e.strerror}" if e.filename else str(e))
+        _complain(_of_system(e))
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     raise SystemExit(0)
+
+
+def _of_system(error: OSError) -> str:
+    """Say an error of the system with its place; of a full disk that names none, the folders are worth a look."""
+    if error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{error.strerror}, maybe in the folder for temporary files: {tempfile.gettempdir()}"
+    return str(error)
 
 
 def _complain(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,10 @@ import typer
 from rich.console import Console
 
 from qlot.runtime.errors import QlotError
+from qlot.runtime.extras import pip_line
+from qlot.runtime.progress import shown
+from qlot.runtime.quiet import quiet
+from qlot.runtime.stopping import loading
 
 
 def verify(
@@ -37,28 +42,39 @@ def verify(
         Path | None,
         typer.Option(metavar="FILE", help="With --torch: also write one HTML page.", show_default="none"),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads of the inference engine.")] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Without --torch: threads of the inference engine.", show_default="1"),
+    ] = None,
 ) -> None:
     """Run a bundle free over recorded frames on this machine and compare with float32 PyTorch.
 
-    Exits with 0 if every landmark stays within the tolerance of the bundle's scheme at every step, and with 1 if not.
+    Exits with 0 if every landmark stays within the tolerance of the bundle's scheme at every step, with 1 if not, and
+    with 2 if that cannot be told.
     """
     from qlot.runtime.cli import verify as verify_cli
 
-    console = Console()
+    console = Console(file=sys.stdout)  # this stream, also while what libraries print is kept off it
     if report and not torch:
         raise QlotError("--report needs --torch: the report holds the bundle against PyTorch.")
+    if checkpoint is not None and not torch:
+        raise QlotError("--checkpoint needs --torch: the golden sequence is compared without any checkpoint.")
+    if threads is not None and torch:
+        raise QlotError("--threads is for the golden replay: leave it out, or leave --torch out.")
     if not torch:
-        verify_cli.verify(bundle, console, threads)
+        verify_cli.verify(bundle, console, threads or 1)
         return
     if importlib.util.find_spec("torch") is None:
-        raise QlotError("qlot verify --torch needs the export extra: pip install 'qlot-mobile[export]'")
-    verification = importlib.import_module("qlot.export.parity.verify")
+        raise QlotError(f"qlot verify --torch needs the export extra: {pip_line('export')}")
     from qlot.runtime.bundle.folder import Bundle
 
     opened = Bundle.open(bundle)
-    with console.status("running PyTorch over 120 frames"):
-        levels = verification.verify_against_torch(opened, checkpoint, console, report)
+    with loading(), quiet():
+        verification = importlib.import_module("qlot.export.parity.verify")
+    with shown(console) as progress:
+        progress("running PyTorch over 120 frames")
+        levels = verification.verify_against_torch(opened, checkpoint, report)
+    verification.print_levels(console, levels)
     levels.check()
     console.print("passed", style="green")
 

@@ -18,14 +18,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from types import FrameType
 from typing import IO, TYPE_CHECKING, NoReturn, cast
 
 from qlot.export.errors import ExportError
 from qlot.runtime.errors import QlotError
+from qlot.runtime.quiet import quiet
+from qlot.runtime.stopping import check_stopped, loading, stoppable
 
 if TYPE_CHECKING:
-    from qlot.export.pipeline import ExportRequest, ExportResult
+    from qlot.export.request import ExportRequest, ExportResult
     from qlot.runtime.bundle.manifest import Target
     from qlot.runtime.progress import Progress
 
@@ -58,13 +59,13 @@ def check_common(request: ExportRequest) -> None:
     Raises:
         ExportError: the lowering or packing is one target's only, or checkpoint or layout cannot be used.
     """
-    from qlot.export.bundle.packing import check_unpacked
     from qlot.export.pipeline import load_model, resolve_checkpoint
+    from qlot.export.targets import check_unpacked
     from qlot.model.layout import LayoutError, load_layout
 
     if request.lowering == "windowed":
         raise ExportError("--lowering windowed is for onnx alone: leave it out, or choose --target onnx.")
-    check_unpacked(request.packing)
+    check_unpacked(request.options.packing)
     load_model(resolve_checkpoint(request.checkpoint))
     try:
         load_layout(request.layout)
@@ -148,22 +149,24 @@ def serve() -> NoReturn:
     """Be the child: export what standard input asks for, and exit."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a converter prints is no answer
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        _answer(answers)
-    except (KeyboardInterrupt, BrokenPipeError):  # asked to stop, or nobody listens any more
+        with stoppable():
+            _answer(answers)
+    except BrokenPipeError:  # nobody listens any more
         raise SystemExit(130) from None
     raise SystemExit(0)
 
 
 def _answer(answers: IO[bytes]) -> None:
     def send(message: str | Outcome) -> None:
+        check_stopped()
         pickle.dump(message, answers)
         answers.flush()
 
     request = pickle.load(sys.stdin.buffer)
     try:
-        from qlot.export.pipeline import export
+        with loading(), quiet():
+            from qlot.export.pipeline import export
 
         outcome = Outcome(request.target, export(request, send))
     except BrokenPipeError:
@@ -176,10 +179,6 @@ def _answer(answers: IO[bytes]) -> None:
         traceback.print_exc()
         outcome = Outcome(request.target, None, f"{type(e).__name__}: {_one_line(e)} (traceback above)")
     send(outcome)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _one_line(error: BaseException) -> str:

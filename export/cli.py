@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from qlot.export.errors import ExportError
+from qlot.runtime.progress import shown
+from qlot.runtime.quiet import quiet
+from qlot.runtime.stopping import loading
 
 if TYPE_CHECKING:
     from qlot.export.all_targets import Outcome
-    from qlot.export.bundle.packing import Packing
-    from qlot.export.pipeline import ExportRequest, ExportResult
-    from qlot.export.targets.coreml.options import MinIOS
+    from qlot.export.options import MinIOS, Packing
+    from qlot.export.request import ExportRequest, ExportResult
     from qlot.runtime.bundle.manifest import Lowering, Target
 
 
@@ -72,7 +76,22 @@ class MinIOSName(StrEnum):
     IOS18 = "18"
 
 
-_MIN_IOS: dict[MinIOSName, MinIOS] = {MinIOSName.IOS17: 17, MinIOSName.IOS18: 18}
+_MIN_IOS: dict[MinIOSName | None, MinIOS] = {MinIOSName.IOS17: 17, MinIOSName.IOS18: 18}
+
+
+class PackingName(StrEnum):
+    """How graphs become files, where that is not one for each stage."""
+
+    SINGLE_FILE = "single-file"
+    MULTIFUNCTION = "multifunction"
+    ORT = "ort"
+
+
+_PACKINGS: dict[PackingName | None, Packing] = {
+    PackingName.SINGLE_FILE: "single-file",
+    PackingName.MULTIFUNCTION: "multifunction",
+    PackingName.ORT: "ort",
+}
 
 
 def export(
@@ -109,7 +128,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="VIDEO_OR_DIR",
-            help="Calibrate on this video or image folder: one face throughout, 32 to 600 frames.",
+            help="Calibrate on this video or image folder: one face throughout, 32 to 600 frames of it.",
             show_default="100 frames of the built-in clip",
             rich_help_panel="Scheme",
         ),
@@ -157,8 +176,7 @@ def export(
             "--out",
             "-o",
             metavar="FOLDER",
-            help="Folder of the bundle; with --target all, FOLDER/onnx, FOLDER/tflite, FOLDER/coreml; with "
-            "--sensitivity, a JSON file.",
+            help="Folder of the bundle; with --target all, FOLDER/onnx, FOLDER/tflite, FOLDER/coreml.",
             show_default="qlot-PRESET-LAYOUT-TARGET-SCHEME",
             rich_help_panel="Output",
         ),
@@ -174,37 +192,19 @@ def export(
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace an existing bundle.", rich_help_panel="Output")
-    ] = False,
-    sensitivity: Annotated[
         bool,
+        typer.Option("--force", help="Replace an existing bundle, or fill an empty folder.", rich_help_panel="Output"),
+    ] = False,
+    packing: Annotated[
+        PackingName | None,
         typer.Option(
-            "--sensitivity",
-            help="Export nothing: measure what each group of modules costs when it alone is quantised, under --scheme "
-            "w8 or w8a8, else both. Tens of minutes.",
-            rich_help_panel="Scheme",
-        ),
-    ] = False,
-    single_file: Annotated[
-        bool,
-        typer.Option("--single-file", help="tflite: one file, a signature for each stage.", rich_help_panel="Output"),
-    ] = False,
-    multifunction: Annotated[
-        bool,
-        typer.Option(
-            "--multifunction",
-            help="coreml: one package, a function for each stage (iOS 18, macOS 15).",
+            help="Another form of the files. single-file (tflite): one file, a signature for each stage; multifunction "
+            "(coreml, --min-ios 18): one package, a function for each stage; ort (onnx): ORT format, and the operator "
+            "list for a reduced build of ONNX Runtime.",
+            show_default="a file or package for each stage",
             rich_help_panel="Output",
         ),
-    ] = False,
-    ort: Annotated[
-        bool,
-        typer.Option(
-            "--ort",
-            help="onnx: ORT format, and the operator list for a reduced build of ONNX Runtime.",
-            rich_help_panel="Output",
-        ),
-    ] = False,
+    ] = None,
     golden: Annotated[
         bool,
         typer.Option(
@@ -214,8 +214,9 @@ def export(
         ),
     ] = True,
     min_ios: Annotated[
-        MinIOSName, typer.Option(help="Oldest iOS that runs the packages.", rich_help_panel="Core ML")
-    ] = MinIOSName.IOS17,
+        MinIOSName | None,
+        typer.Option(help="Oldest iOS that runs the packages.", show_default="17", rich_help_panel="Core ML"),
+    ] = None,
     image_input: Annotated[
         bool,
         typer.Option(
@@ -231,16 +232,15 @@ def export(
     an app needs to know, and a golden sequence. It is opened and replayed against float32 PyTorch before it is written;
     beyond the scheme's tolerance nothing is written.
     """
-    from qlot.export.pipeline import ExportRequest
-    from qlot.export.pipeline import export as run
-    from qlot.export.targets.coreml.options import DEFAULTS, CoreMLOptions
+    from qlot.export.options import DEFAULTS, TargetOptions
+    from qlot.export.request import ExportRequest
 
     several = target is TargetName.ALL
-    coreml = CoreMLOptions(_MIN_IOS[min_ios], "image" if image_input else "tensor")
+    options = TargetOptions(_PACKINGS.get(packing), _MIN_IOS.get(min_ios), image_input)
     requests = [
         ExportRequest(
             target=one,
-            scheme=_scheme(scheme, fp16, int8),
+            scheme=scheme_name(scheme, fp16, int8),
             checkpoint=checkpoint,
             layout=layout,
             unrolled=iterations,
@@ -250,22 +250,19 @@ def export(
             force=force,
             golden=golden,
             report=report / f"{one}.html" if report and several else report,
-            coreml=coreml if one == "coreml" or not several else DEFAULTS,
-            packing=_packing(single_file, multifunction, ort),
+            # Of several targets, Core ML alone has options; a packing of all is refused before any begins.
+            options=options if one == "coreml" or not several else replace(DEFAULTS, packing=options.packing),
         )
         for one in _TARGETS[target]
     ]
-    console = Console()
-    if sensitivity:
-        from qlot.export.sensitivity.cli import run as measure
-
-        measure(requests, console)
-        return
+    console = Console(file=sys.stdout)  # this stream, also while what libraries print is kept off it
     if several:
         _export_each(console, requests)
         return
-    with console.status("starting") as status:
-        result = run(requests[0], lambda text: status.update(text))
+    with loading(), quiet():
+        from qlot.export.pipeline import export as run
+    with shown(console) as progress:
+        result = run(requests[0], progress)
     _report(console, result)
     if report:
         console.print(f"report: {report}", highlight=False, soft_wrap=True)
@@ -273,7 +270,8 @@ def export(
 
 def _export_each(console: Console, requests: Sequence[ExportRequest]) -> None:
     """Export for every target, then say what was written and what was not; the latter, if any, is an error."""
-    from qlot.export.all_targets import check_common, export_each
+    with loading(), quiet():
+        from qlot.export.all_targets import check_common, export_each
 
     def finished(outcome: Outcome) -> None:
         if outcome.result:
@@ -281,8 +279,8 @@ def _export_each(console: Console, requests: Sequence[ExportRequest]) -> None:
             _report(console, outcome.result)
 
     check_common(requests[0])
-    with console.status("starting") as status:
-        outcomes = export_each(requests, lambda text: status.update(text), finished)
+    with shown(console) as progress:
+        outcomes = export_each(requests, progress, finished)
     console.print()
     for outcome in outcomes:  # one line each, however narrow the terminal: reasons hold lines to copy
         console.print(f"{outcome.target:<8}{outcome.line}", highlight=False, markup=False, soft_wrap=True)
@@ -291,19 +289,16 @@ def _export_each(console: Console, requests: Sequence[ExportRequest]) -> None:
         raise ExportError(f"{len(failed)} of {len(outcomes)} bundles were not written: {', '.join(failed)}.")
 
 
-def _scheme(scheme: SchemeName | None, fp16: bool, int8: bool) -> str:
+def scheme_name(scheme: SchemeName | None, fp16: bool, int8: bool) -> str:
+    """Return the one scheme that was asked for, fp32 if none was.
+
+    Raises:
+        ExportError: two were.
+    """
     chosen = [*([scheme.value] if scheme else []), *(["fp16"] if fp16 else []), *(["int8"] if int8 else [])]
     if len(chosen) > 1:
         raise ExportError(f"{' and '.join(chosen)} are two schemes: choose one.")
     return chosen[0] if chosen else "fp32"
-
-
-def _packing(single_file: bool, multifunction: bool, ort: bool) -> Packing | None:
-    asked: dict[Packing, bool] = {"single-file": single_file, "multifunction": multifunction, "ort": ort}
-    chosen = [packing for packing, wanted in asked.items() if wanted]
-    if len(chosen) > 1:
-        raise ExportError(f"{' and '.join(f'--{c}' for c in chosen)} are packings of different targets: choose one.")
-    return chosen[0] if chosen else None
 
 
 def _report(console: Console, result: ExportResult) -> None:
@@ -339,5 +334,5 @@ def commands(app: typer.Typer) -> None:
         "- `qlot-export --target onnx --fp16 -c final -o app/assets/qlot`\n"
         "- `qlot-export --target coreml --int8 --min-ios 18 --image-input`\n"
         "- `qlot-export --target all --int8 -o bundles`\n"
-        "- `qlot-export --target onnx --sensitivity --int8 -o costs.json`"
+        "- `qlot-export --target tflite --packing single-file`"
     )(export)

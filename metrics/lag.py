@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Sine:
+class SineFit:
     """offset + amplitude * sin(2 pi f t + phase), with phase in radians in (-pi, pi] and amplitude >= 0."""
 
     offset: float
@@ -24,7 +24,7 @@ class Sine:
     phase: float
 
 
-def fit_sine(signal: Array, times: Array, hertz: float) -> Sine:
+def fit_sine(signal: Array, times: Array, hertz: float) -> SineFit:
     """Fit a sine of known frequency by least squares, linear in offset, sine and cosine (IEEE Std 1057, 3 parameters).
 
     Args:
@@ -40,7 +40,7 @@ def fit_sine(signal: Array, times: Array, hertz: float) -> Sine:
     (offset, sine, cosine), _, rank, _ = np.linalg.lstsq(basis, signal, rcond=1e-6)
     if rank < 3:
         raise ValueError(f"{len(times)} samples do not determine a sine of {hertz:g} Hz")
-    return Sine(float(offset), math.hypot(sine, cosine), math.atan2(cosine, sine))
+    return SineFit(float(offset), math.hypot(sine, cosine), math.atan2(cosine, sine))
 
 
 def sine_lag(response: Array, stimulus: Array, times: Array, hertz: float) -> float:

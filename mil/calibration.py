@@ -8,13 +8,12 @@ also keeps the range of the last sample only, because `record_intermediate_outpu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.export.graphs.ranges import PERCENTILE, Tails
 from qlot.mil._coremltools import quiet
 from qlot.mil.errors import MilError
 from qlot.mil.program import Program
@@ -28,30 +27,57 @@ with quiet():
 Ranges = dict[str, tuple[float, float]]
 
 
+class Collector(Protocol):
+    """Takes in the values of tensors and says which range each is to have."""
+
+    def add(self, name: str, values: NDArray[Any]) -> None:
+        """Take in what one run made of a tensor."""
+
+    def ranges(self) -> Ranges:
+        """Return the range of each tensor; not finite where a value was not."""
+
+
+class Extremes:
+    """The plainest collector: a range holds every value."""
+
+    def __init__(self) -> None:
+        self._ranges: Ranges = {}
+
+    def add(self, name: str, values: NDArray[Any]) -> None:
+        """Widen the range of a tensor by some values."""
+        low, high = self._ranges.get(name, (np.inf, -np.inf))
+        # numpy's minimum keeps what is not a number, Python's does not
+        self._ranges[name] = float(np.minimum(low, values.min())), float(np.maximum(high, values.max()))
+
+    def ranges(self) -> Ranges:
+        """Return lowest and highest value of each tensor."""
+        return self._ranges
+
+
 def record_ranges(
-    program: Program, samples: Sequence[Mapping[str, NDArray[Any]]], percentile: float = PERCENTILE
+    program: Program, samples: Sequence[Mapping[str, NDArray[Any]]], collector: Collector | None = None
 ) -> Ranges:
     """Return the range of every float input and intermediate over all samples.
 
     Args:
         program: the float program.
         samples: feeds, one run each.
-        percentile: share of the values that a range holds, in percent; 100 gives the extremes.
+        collector: what makes ranges of values, fresh; None: `Extremes`.
 
     Raises:
         MilError: there are no samples, or a run fails.
     """
-    tails = Tails(len(samples), percentile)
+    collected = collector if collector is not None else Extremes()
 
     def observe(name: str, value: NDArray[Any]) -> None:
         if value.dtype.kind == "f" and value.size:
-            tails.add(name, value)
+            collected.add(name, value)
 
     if not samples:
         raise MilError("there are no calibration samples; record the inputs of the stage over some frames first.")
     for sample in samples:
         program.run(sample, program.new_state(), observe)
-    ranges = tails.ranges()
+    ranges = collected.ranges()
     broken = sorted(name for name, pair in ranges.items() if not np.isfinite(pair).all())
     if broken:
         raise MilError(f"values are not finite in calibration, so have no range: {', '.join(broken[:5])}")

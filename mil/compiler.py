@@ -12,8 +12,8 @@ from qlot.mil import ops as _ops  # noqa: F401 - fills the table
 from qlot.mil.constants import Constants, is_constant
 from qlot.mil.control import CONTROL
 from qlot.mil.errors import OpError
-from qlot.mil.ports import port_of, torch_dtype
-from qlot.mil.registry import KERNELS, Kernel
+from qlot.mil.ports import LIST, Port, port_of, torch_dtype
+from qlot.mil.registry import KERNELS, REFUSED, Kernel
 from qlot.mil.steps import Call, Frame, Observe, Result, Step
 
 Read = Callable[[Frame], Any]
@@ -24,6 +24,7 @@ class Compiler:
 
     def __init__(self, function: str) -> None:
         self.constants = Constants()
+        self.classes: tuple[str | int, ...] = ()
         self._function = function
         self._places: dict[Any, int] = {}
 
@@ -70,12 +71,13 @@ class Compiler:
         elif op.op_type in KERNELS:
             call, reads = self._bind(op, KERNELS[op.op_type])
         else:
-            raise OpError(
-                f"operation {op.op_type!r} (output {op.outputs[0].name!r} of function {self._function!r}) is not known "
-                "to this interpreter; add a kernel to qlot.mil.ops."
-            )
-        results = tuple(Result(self.place(v), port_of(v), _number(v, op)) for v in op.outputs)
+            why = REFUSED.get(op.op_type, "add a kernel to qlot.mil.ops")
+            raise OpError(f"{self._named(op)} is not known to this interpreter: {why}.")
+        results = _classified(self, op) if op.op_type == "classify" else _declared(self, op)
         return Step(op.op_type, call, results, frozenset(reads))
+
+    def _named(self, op: Any) -> str:
+        return f"operation {op.op_type!r} (output {op.outputs[0].name!r} of function {self._function!r})"
 
     def _bind(self, op: Any, kernel: Kernel) -> tuple[Call, set[int]]:
         """Sort an operation's inputs into those known now and those to be fetched at each run."""
@@ -86,8 +88,7 @@ class Compiler:
             if var is None:
                 continue
             if name not in kernel.tensors | kernel.attributes:
-                what = f"{op.op_type} {op.outputs[0].name!r} of function {self._function!r}"
-                raise OpError(f"{what}: its input {name!r} is not known to this interpreter.")
+                raise OpError(f"{self._named(op)}: its input {name!r} is not known to this interpreter.")
             listed = isinstance(var, (list, tuple))
             variables = tuple(var) if listed else (var,)
             reads |= self.places(variables)
@@ -96,6 +97,9 @@ class Compiler:
             elif all(v in self.constants for v in variables):
                 plain = [self.constants.plain(v) for v in variables]
                 fixed[name] = plain if listed else plain[0]
+                choices = kernel.choices.get(name)
+                if choices is not None and fixed[name] not in choices:
+                    raise OpError(f"{self._named(op)}: {name} {fixed[name]!r} is not supported, only {choices}.")
                 continue
             else:
                 each = [_plain(self.read(v)) for v in variables]
@@ -125,8 +129,22 @@ def _widened(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype is torch.float16 else tensor
 
 
-def _number(var: Any, op: Any) -> torch.dtype:
+def _declared(compiler: Compiler, op: Any) -> tuple[Result, ...]:
+    return tuple(Result(compiler.place(v), port_of(v), _number(v, op)) for v in op.outputs)
+
+
+def _classified(compiler: Compiler, op: Any) -> tuple[Result, ...]:
+    """Name the place of the winner among the classes, and the probabilities in their order."""
+    compiler.classes = tuple(compiler.constants.plain(op.inputs["classes"]))
+    label, chances = op.outputs
+    return (
+        Result(compiler.place(label), Port(label.name, "int64", ()), torch.int64),
+        Result(compiler.place(chances), Port(chances.name, "float32", (len(compiler.classes),)), torch.float32),
+    )
+
+
+def _number(var: Any, op: Any) -> torch.dtype | None:
     dtype = torch_dtype(var)
-    if dtype is None:
+    if dtype is None and port_of(var).dtype != LIST:
         raise OpError(f"{op.op_type} {var.name!r} returns {port_of(var)}, which this interpreter cannot hold.")
     return dtype

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from qlot.mil.errors import OpError
-from qlot.mil.ports import torch_dtype
+from qlot.mil.ports import HELD, torch_dtype
 
 CONSTEXPR = "constexpr_"
 
@@ -55,13 +55,15 @@ class Constants:
         if key not in self._tensors:
             tensor = torch.from_numpy(np.array(self._values[var]))  # a copy: the file's bytes are read-only
             dtype = torch_dtype(var)
-            tensor = tensor if dtype is None else tensor.to(dtype)
+            tensor = tensor if dtype is None else tensor.to(HELD.get(dtype, dtype))
             self._tensors[key] = tensor.float() if wide and dtype is torch.float16 else tensor
         return self._tensors[key]
 
     def plain(self, var: Any) -> Any:
         """Return a constant as Python number, string, or (nested) list of them."""
         value = self._values[var]
+        if isinstance(value, list):  # of class labels, or of the sizes of a list's elements
+            return [v.val if hasattr(v, "val") else v for v in value]
         return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
     def _decode(self, op: Any) -> tuple[Any, ...]:

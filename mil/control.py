@@ -1,4 +1,4 @@
-"""Operations that need the frame itself: states, branches and loops."""
+"""Operations that need the frame itself: states, branches and loops; and the one that names classes."""
 
 from __future__ import annotations
 
@@ -73,9 +73,21 @@ def _nested_reads(compiler: Compiler, op: Any, blocks: Sequence[Sequence[Step]])
     return inside.union(*(compiler.places(b.outputs) for b in op.blocks))
 
 
+def _classify(compiler: Compiler, op: Any) -> Bound:
+    probabilities = op.inputs["probabilities"]
+    read = compiler.read(probabilities)
+
+    def call(frame: Frame, observe: Observe | None) -> tuple[Tensor, ...]:
+        chances = read(frame).flatten()
+        return chances.argmax(), chances
+
+    return call, compiler.places([probabilities])
+
+
 CONTROL: dict[str, Callable[[Compiler, Any], Bound]] = {
     "read_state": _read_state,
     "coreml_update_state": _update_state,
     "cond": _cond,
     "while_loop": _while_loop,
+    "classify": _classify,
 }

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from qlot.runtime.errors import QlotError
 
-
-class MilError(QlotError):
+class MilError(Exception):
     """A CoreML package cannot be interpreted as asked."""
 
 

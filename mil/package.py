@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from qlot.mil._coremltools import Model_pb2, milproto, quiet
+from qlot.mil._coremltools import Model_pb2, constants_of_any_precision, milproto, quiet
 from qlot.mil.errors import PackageError
 
 AGAIN = "Export or download the package again."
@@ -57,7 +57,7 @@ def load_program(spec: Any, weights: Path, where: str) -> Any:
         if not (weights / name).is_file():
             raise PackageError(f"{where}: the weights file {name} is missing. {AGAIN}")
     try:
-        with quiet():
+        with quiet(), constants_of_any_precision():
             return milproto.load(spec, spec.specificationVersion, str(weights))
     except Exception as e:  # the loader raises whatever it trips over
         raise PackageError(f"{where}: coremltools cannot load the program: {e or type(e).__name__}. {AGAIN}") from e

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,8 +16,8 @@ from qlot.mil.compiler import Compiler
 from qlot.mil.constants import is_constant
 from qlot.mil.errors import PackageError
 from qlot.mil.package import load_program, read_spec
-from qlot.mil.ports import check_feeds, port_of
-from qlot.mil.steps import Cell, Frame, Observe, free_early, run_steps, to_tensor
+from qlot.mil.ports import Port, check_feeds, port_for, port_of
+from qlot.mil.steps import Cell, Frame, Observe, free_early, run_steps, to_array, to_tensor
 
 ENGINE = "MIL interpreter (not Apple hardware)"
 Arrays = dict[str, NDArray[Any]]
@@ -31,28 +31,37 @@ class Program:
         functions: all functions of the package.
         inputs: what `run` takes. An image-typed input is the tensor that Core ML would make of the image: 0..255.
         images: colour space of each image-typed input, by name.
-        outputs: what `run` returns.
+        outputs: what `run` returns. A classifier returns its label, a string or an integer, as an array of no axes,
+            and in place of Core ML's dictionary the probabilities, (classes,), in the order of `classes`.
+        classes: the labels of a classifier; empty if it is none.
         states: tensors that live between runs, see `new_state`.
         ops: how many of each operation it has, constants not counted.
     """
 
     def __init__(
-        self, mil: Any, functions: tuple[str, ...], name: str, images: Mapping[str, str] = MappingProxyType({})
+        self, mil: Any, functions: tuple[str, ...], name: str, features: Mapping[str, Any] = MappingProxyType({})
     ) -> None:
         """Bind a function of a pymil program.
+
+        Args:
+            mil: the function.
+            functions: the names of all functions of the package.
+            name: the function's own.
+            features: the model's descriptions of the function's inputs, by name, as far as there are any.
 
         Raises:
             OpError: an operation is unknown here.
         """
-        self.function, self.functions, self.images = name, functions, images
+        self.function, self.functions, self.images = name, functions, _images(features)
         compiler = Compiler(name)
         inputs = list(mil.inputs.values())
         states = [v for v in inputs if _wrapped(v) is not None]
         feeds = [v for v in inputs if _wrapped(v) is None]
         steps = compiler.compile(list(mil.operations))
-        self.inputs = tuple(port_of(v) for v in feeds)
+        self.inputs = tuple(port_for(v, features.get(v.name)) for v in feeds)
         self.states = tuple(port_of(v, _wrapped(v)) for v in states)
-        self.outputs = tuple(port_of(v) for v in mil.outputs)
+        self.classes = compiler.classes
+        self.outputs = tuple(_output(v, self.classes) for v in mil.outputs)
         self.ops = Counter(op.op_type for op in mil.operations if not is_constant(op))
         self._input_places = [compiler.place(v) for v in feeds]
         self._state_places = [compiler.place(v) for v in states]
@@ -60,6 +69,7 @@ class Program:
         keep = {compiler.place(v) for v in (*mil.outputs, *states) if v not in compiler.constants}
         self._steps = free_early(steps, keep)
         self._size = compiler.size
+        self._label = next((v.name for v in mil.outputs if _is_classifiers(v) and v is v.op.outputs[0]), None)
 
     def new_state(self) -> Arrays:
         """Return states as Core ML starts them: zeros. Hand the same dictionary to each run."""
@@ -90,16 +100,21 @@ class Program:
         for port, place in zip(self.inputs, self._input_places, strict=True):
             frame[place] = to_tensor(feeds[port.name])
             if observe is not None:
-                observe(port.name, frame[place].numpy())
+                observe(port.name, to_array(frame[place], port))
         cells = [Cell(to_tensor(held[p.name])) for p in self.states]
         for place, cell in zip(self._state_places, cells, strict=True):
             frame[place] = cell
         with torch.inference_mode():
             run_steps(self._steps, frame, observe)
-            values = [np.array(read(frame).numpy()) for read in self._results]
+            values = [read(frame) for read in self._results]
         for port, cell in zip(self.states, cells, strict=True):
-            held[port.name] = np.array(cell.value.numpy())
-        return {p.name: value for p, value in zip(self.outputs, values, strict=True)}
+            held[port.name] = np.array(to_array(cell.value, port))
+        return {p.name: self._returned(value, p) for p, value in zip(self.outputs, values, strict=True)}
+
+    def _returned(self, value: torch.Tensor, port: Port) -> NDArray[Any]:
+        if self.classes and port.name == self._label:
+            return np.array(self.classes[int(value)])
+        return np.array(to_array(value, port))
 
 
 def load(path: Path, function: str | None = None) -> Program:
@@ -129,14 +144,32 @@ def from_spec(spec: Any, weights: Path, function: str | None, where: str) -> Pro
     name = function or spec.description.defaultFunctionName or "main"
     if name not in functions:
         raise PackageError(f"{where} has no function {name!r}; there are: {', '.join(sorted(functions))}")
-    return Program(program.functions[name], functions, name, _images(spec.description, name))
+    return Program(program.functions[name], functions, name, _features(spec.description, name))
 
 
-def _images(description: Any, function: str) -> dict[str, str]:
-    """Return the colour space of each image-typed input."""
+def _features(description: Any, function: str) -> dict[str, Any]:
+    """Return the descriptions of a function's inputs by name."""
     described = next((f for f in description.functions if f.name == function), description)
-    images = {f.name: f.type.imageType for f in described.input if f.type.WhichOneof("Type") == "imageType"}
+    return {f.name: f for f in described.input}
+
+
+def _images(features: Mapping[str, Any]) -> dict[str, str]:
+    """Return the colour space of each image-typed input."""
+    images = {n: f.type.imageType for n, f in features.items() if f.type.WhichOneof("Type") == "imageType"}
     return {name: i.ColorSpace.Name(i.colorSpace) for name, i in images.items()}
+
+
+def _output(var: Any, classes: Sequence[str | int]) -> Port:
+    """Describe an output; a classifier's are a label and the probabilities of all labels."""
+    if not _is_classifiers(var):
+        return port_of(var)
+    if var is var.op.outputs[0]:
+        return Port(var.name, "str" if isinstance(classes[0], str) else "int64", ())
+    return Port(var.name, "float32", (len(classes),))
+
+
+def _is_classifiers(var: Any) -> bool:
+    return var.op is not None and var.op.op_type == "classify"
 
 
 def _wrapped(var: Any) -> Any:

@@ -2,15 +2,16 @@
 
 A kernel is a plain function whose parameters are MIL's own names: positional ones are tensors, keyword-only ones are
 attributes, which arrive as Python numbers, strings and (nested) lists. An operation that has an input which its kernel
-does not name is refused when the program is loaded, so no option is ever dropped in silence.
+does not name is refused when the program is loaded, so no option is ever dropped in silence; nor is a value of an
+attribute outside the `Literal` that its kernel declares.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
@@ -25,9 +26,18 @@ class Kernel:
     tensors: frozenset[str]
     attributes: frozenset[str]
     wide: bool  # half-precision tensors arrive as float32, and the result is rounded to the operation's dtype once
+    choices: Mapping[str, tuple[Any, ...]] = field(
+        default_factory=dict
+    )  # the values that an attribute can have, where listed
 
 
 KERNELS: dict[str, Kernel] = {}
+# Operations that stay out, and why.
+REFUSED: dict[str, str] = {
+    "conv_quantized": "coremltools calls it experimental and does not say what its look-up tables hold; store the "
+    "weights as constexpr_affine_dequantize",
+    "_const_symbolic": "it only exists while coremltools converts",
+}
 
 
 def computes(*ops: str) -> Callable[[Run], Run]:
@@ -44,7 +54,9 @@ def _registrar(ops: tuple[str, ...], *, wide: bool) -> Callable[[Run], Run]:
     def register(run: Run) -> Run:
         parameters = inspect.signature(run).parameters.values()
         attributes = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-        kernel = Kernel(run, frozenset(p.name for p in parameters) - attributes, attributes, wide)
+        hints = {n: h for n, h in get_type_hints(run).items() if get_origin(h) is Literal}
+        choices = {name: get_args(hint) for name, hint in hints.items()}
+        kernel = Kernel(run, frozenset(p.name for p in parameters) - attributes, attributes, wide, choices)
         for op in ops:
             if op in KERNELS:
                 raise ValueError(f"two kernels for {op}")

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qlot.mil.errors import OpError
-from qlot.mil.ports import Port
+from qlot.mil.ports import HELD, Port
 
-Frame = list[Any]  # one place per variable: a tensor, or the cell of a state
+Frame = list[Any]  # one place per variable: a tensor, a list of tensors, or the cell of a state
 Observe = Callable[[str, NDArray[Any]], None]
 Call = Callable[[Frame, Observe | None], tuple[Tensor, ...]]
 
@@ -38,7 +38,14 @@ class Result:
 
     place: int
     port: Port
-    dtype: torch.dtype
+    dtype: torch.dtype | None  # None: a list of tensors
+
+    def stored(self, value: Any) -> Any:
+        """Convert a value to the declared dtype, held as `HELD` says."""
+        if self.dtype is None:
+            return value
+        held = HELD.get(self.dtype, self.dtype)
+        return value if value.dtype == held else value.to(self.dtype).to(held)
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,12 @@ def run_steps(steps: Sequence[Step], frame: Frame, observe: Observe | None) -> N
         except Exception as e:  # whatever a kernel trips over
             raise OpError(f"{step.op} {step.results[0].port.name!r} failed: {e}") from e
         for result, value in zip(step.results, values, strict=True):
-            if not result.port.fits(value.shape):
+            if result.dtype is not None and not result.port.fits(value.shape):
                 got, port = tuple(value.shape), result.port
                 raise OpError(f"{step.op} {port.name!r} came out as {got}; the program declares {port}")
-            frame[result.place] = value if value.dtype == result.dtype else value.to(result.dtype)
-            if observe is not None:
-                observe(result.port.name, frame[result.place].numpy())
+            frame[result.place] = stored = result.stored(value)
+            if observe is not None and result.dtype is not None:
+                observe(result.port.name, to_array(stored, result.port))
         for place in step.frees:
             frame[place] = None
 
@@ -87,5 +94,11 @@ def free_early(steps: Sequence[Step], keep: set[int]) -> list[Step]:
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:
-    """Copy an array into a tensor of its dtype."""
-    return torch.from_numpy(np.array(array, order="C"))
+    """Copy an array into a tensor of its dtype, held as `HELD` says."""
+    tensor = torch.from_numpy(np.array(array, order="C"))
+    return tensor.to(HELD.get(tensor.dtype, tensor.dtype))
+
+
+def to_array(tensor: Tensor, port: Port) -> NDArray[Any]:
+    """Show a tensor as an array of the dtype that its port declares."""
+    return tensor.numpy().astype(port.dtype, copy=False)

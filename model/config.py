@@ -132,7 +132,7 @@ def _numbers(value: object) -> Iterator[object]:
 PRESETS: dict[str, QLOTConfig] = {
     "final": QLOTConfig(),
     "final128": QLOTConfig(preset="final128", image_size=128),
-    # For phones; docs/training.md has the study it was chosen by.
+    # For phones; docs/measured/2026-11-23-nano-sizes.md has the study it was chosen by.
     "nano": QLOTConfig(
         preset="nano",
         image_size=112,

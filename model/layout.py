@@ -1,5 +1,9 @@
 """Landmark layouts: which points of the canonical face are tracked, what they are called, how they mirror.
 
+The rules here are an author's: a file may leave things out, and an error says what to change. A bundle's reader has
+rules of its own (`LayoutSpec`), against strangers, and this room imports no runtime. A test holds them together:
+whatever passes here, a bundle takes.
+
 Left and right are the subject's sides; the subject's right has x < 0. The frame and the file format: `docs/layouts.md`.
 """
 
@@ -7,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -20,9 +25,11 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 FRAME_LIMIT = 3.0  # the shipped faces stay within 1.4; points in cm or pixels do not
+MOST_LANDMARKS, MOST_GROUPS, MOST_EDGES = 4096, 1000, 32768  # what a bundle takes; FaceMesh has 478 landmarks
 MIRROR_TOLERANCE = 0.02  # canonical units, 1.5 mm: below half the closest spacing of the 98 points
 
 _FOLDER = Path(__file__).with_name("layouts")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _FIELDS = frozenset({"name", "points", "names", "groups", "mirror", "edges", "outer_eyes", "write_mask", "source"})
 _REMARKS = frozenset({"frame", "note", "subset_of", "indices"})  # for readers of the file, not used
 
@@ -53,15 +60,17 @@ class Layout:
         def put(field: str, value: object) -> None:
             object.__setattr__(self, field, value)
 
-        _text(self.name, "name")
-        _text(self.source, "source", empty=True)
+        _name(self.name, "name")
+        if not isinstance(self.source, str):
+            raise LayoutError(f"source must be text, not {self.source!r:.60}")
         points = _points(self.points)
         n = len(points)
         put("points", points)
         put("names", _names(self.names, n))
         put("groups", _groups(self.groups, n))
         put("mirror", _mirror(self.mirror, self.names))
-        put("edges", tuple(_pair(e, n, f"edges[{i}]") for i, e in enumerate(_sequence(self.edges, "edges"))))
+        edges = _sequence(self.edges, "edges", MOST_EDGES)
+        put("edges", tuple(_pair(e, n, f"edges[{i}]") for i, e in enumerate(edges)))
         put("write_mask", _unique(self.write_mask, n, "write_mask"))
         if self.outer_eyes is not None:
             right, left = _pair(self.outer_eyes, n, "outer_eyes")
@@ -180,17 +189,23 @@ def _some(items: Sequence[str], most: int = 10) -> str:
     return ", ".join(items[:most]) + more
 
 
-def _text(value: Any, where: str, empty: bool = False) -> str:
-    if not isinstance(value, str) or not (empty or value.strip()):
-        raise LayoutError(f"{where} must be {'' if empty else 'non-empty '}text, not {value!r:.60}")
+def _name(value: Any, where: str) -> str:
+    """Names become columns of a table, keys, and parts of file names: what means the same in all of them."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise LayoutError(
+            f"{where} must be 1 to 100 letters (a to z), digits, '_', '-' and '.', beginning with a letter, a digit or "
+            f"'_', not {value!r:.60}"
+        )
     return value
 
 
-def _sequence(value: Any, where: str) -> Sequence[Any]:
+def _sequence(value: Any, where: str, most: int = MOST_LANDMARKS) -> Sequence[Any]:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if not isinstance(value, list | tuple):
         raise LayoutError(f"{where} must be a list, not {value!r:.60}")
+    if len(value) > most:
+        raise LayoutError(f"{where} has {len(value)} entries, {most} are allowed")
     return value
 
 
@@ -220,7 +235,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _names(value: Any, n: int) -> tuple[str, ...]:
-    names = tuple(_text(v, f"names[{i}]") for i, v in enumerate(_sequence(value, "names")))
+    names = tuple(_name(v, f"names[{i}]") for i, v in enumerate(_sequence(value, "names")))
     if len(names) != n:
         raise LayoutError(f"names has {len(names)} entries for {n} points")
     twice = [v for v, count in Counter(names).items() if count > 1]
@@ -254,7 +269,9 @@ def _pair(value: Any, n: int, where: str) -> tuple[int, int]:
 def _groups(value: Any, n: int) -> Mapping[str, tuple[int, ...]]:
     if not isinstance(value, Mapping):
         raise LayoutError(f"groups must be an object of name: indices, not {value!r:.60}")
-    return MappingProxyType({_text(k, "a group's name"): _unique(v, n, f"groups.{k}") for k, v in value.items()})
+    if len(value) > MOST_GROUPS:
+        raise LayoutError(f"there are {len(value)} groups, {MOST_GROUPS} are allowed")
+    return MappingProxyType({_name(k, "a group's name"): _unique(v, n, f"groups.{k}") for k, v in value.items()})
 
 
 def _mirror(value: Any, names: Sequence[str]) -> tuple[int, ...]:

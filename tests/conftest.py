@@ -6,10 +6,14 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # A run started in the background inherits an ignored Ctrl-C, and so would every process that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Timing never decides a test: on a busy machine any example may take longer than the deadline that is usual.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +40,8 @@ def bundle_int8(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pat
 def _exported(scheme: str, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     from filelock import FileLock
 
-    from qlot.export.pipeline import ExportRequest, export
+    from qlot.export.pipeline import export
+    from qlot.export.request import ExportRequest
 
     base = tmp_path_factory.getbasetemp()
     base = base if worker_id == "master" else base.parent  # shared by the workers of one run

@@ -57,16 +57,16 @@ def train(
     import torch
 
     from qlot.runtime.stop import exit_code
-    from qlot.training.data.material import open_material
     from qlot.training.fit.loop import Run
     from qlot.training.fit.progress import bar
     from qlot.training.fit.recipe import load_recipe
+    from qlot.training.fit.sources import open_sources
     from qlot.training.fit.validate import Validation
 
     if threads is not None:
         torch.set_num_threads(threads)
     read = load_recipe(recipe, steps=steps)
-    sources = open_material(read.material, data, rendered)
+    sources = open_sources(read.material, data, rendered)
     check = Validation(data, read.config().image_size) if validate else None
     console = Console(quiet=os.environ.get("RANK", "0") != "0")  # one of the processes of torchrun speaks
     for source, share in sources:

@@ -1,6 +1,7 @@
 """What a bundle's graphs answer to its golden sequence, recorded by the same code on the host and under emulation.
 
-`python -m qlot.benchmarks.arm.recording BUNDLE OUT` is what the emulated Python runs; it has the engine, numpy and
+`python -m qlot.benchmarks.arm.recording BUNDLE OUT [BUNDLE OUT ...]` is what the emulated
+Python runs; it has the engine, numpy and
 pydantic, and of this project `qlot.runtime` and this folder.
 """
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy._core._multiarray_umath import __cpu_features__  # by CPUID, like the engines
 from numpy.typing import NDArray
 
 from qlot.runtime.bundle.folder import Bundle
@@ -41,7 +43,7 @@ class Recording:
         hidden: (T, N, C) float32, after each frame's last step.
         engine: what ran the graphs.
         machine: architecture that it ran on, such as "aarch64".
-        features: of that architecture's instructions, those that decide between kernels; empty except on ARM.
+        features: of that architecture's instructions, those that decide between kernels; on x86-64 by NumPy's names.
     """
 
     landmarks: NDArray[np.float32]
@@ -93,16 +95,17 @@ def record(bundle: Bundle) -> Recording:
 
 def _features() -> frozenset[str]:
     if platform.machine() != "aarch64":
-        return frozenset()
+        return frozenset(name for name, present in __cpu_features__.items() if present)
     getauxval = ctypes.CDLL(None).getauxval
     getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
     return frozenset(name for name, (entry, bit) in _HWCAPS.items() if getauxval(entry) >> bit & 1)
 
 
-def main(bundle: str, out: str) -> int:
-    """Record `bundle` into the file `out`; return the exit code."""
+def main(*paths: str) -> int:
+    """Record bundles, each path of one followed by the file for it; return the exit code."""
     try:
-        record(Bundle.open(bundle)).write(Path(out))
+        for bundle, out in zip(paths[::2], paths[1::2], strict=True):
+            record(Bundle.open(bundle)).write(Path(out))
     except QlotError as e:
         print(e, file=sys.stderr)
         return OFF if isinstance(e, ParityError) else ERROR

@@ -14,14 +14,14 @@ from qlot.benchmarks.jitter.points import point_set
 from qlot.benchmarks.jitter.protocol import JitterProtocol, load_protocol
 from qlot.benchmarks.jitter.rendering import clips_of
 from qlot.benchmarks.jitter.report import record
-from qlot.benchmarks.jitter.run import Followers, Result, run
+from qlot.benchmarks.jitter.run import Followers, MethodScores, run
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.training.data.clip import Array
 
 
 @dataclass(frozen=True)
-class Request:
+class JitterRequest:
     """What the user asked for."""
 
     bundle: Path
@@ -37,7 +37,7 @@ class Request:
 class Benchmark:
     """A finished run."""
 
-    results: list[Result]
+    results: list[MethodScores]
     protocol: JitterProtocol
     about: dict[str, Any]
 
@@ -56,7 +56,7 @@ class Benchmark:
         return record(self.results, self.protocol, self.about)
 
 
-def benchmark(request: Request, progress: Callable[[str], None]) -> Benchmark:
+def benchmark(request: JitterRequest, progress: Callable[[str], None]) -> Benchmark:
     """Render what is not rendered yet, run all methods, measure.
 
     Raises:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from qlot.runtime.partial import written_whole
+from qlot.runtime.progress import shown
 
 RESULTS, PLOT = "results.json", "jitter.png"
 
@@ -51,20 +52,22 @@ def jitter(
     Faces are rendered, so the motion is known exactly; sensor noise and JPEG are added. The raw bundle, its gate at
     several radii and filters behind it are compared on the same frames, and with --peer FaceMesh too.
     """
-    from qlot.benchmarks.jitter.benchmark import Request, benchmark
-    from qlot.benchmarks.jitter.report import plot, table
+    from qlot.benchmarks.jitter.benchmark import JitterRequest, benchmark
+    from qlot.benchmarks.jitter.report import plot, tables
 
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
-    request = Request(bundle, data, clips or out / "clips", out / "facemesh", peer is not None, environment, threads)
-    with console.status("starting") as status:
-        done = benchmark(request, status.update)
+    request = JitterRequest(
+        bundle, data, clips or out / "clips", out / "facemesh", peer is not None, environment, threads
+    )
+    with shown(Console(stderr=True)) as progress:
+        done = benchmark(request, progress)
     with written_whole(out / RESULTS) as temporary:
         temporary.write_text(json.dumps(done.record(), indent=1) + "\n", encoding="utf-8")
     plot(done.results, out / PLOT, done.title)
-    console.print(table(done.results, done.protocol))
+    console.print(*tables(done.results, done.protocol), sep="\n")
     console.print(done.title, markup=False, highlight=False)
-    console.print(f"written: {out / RESULTS}, {out / PLOT}", markup=False, highlight=False)
+    console.print(f"written: {out / RESULTS}, {out / PLOT}", markup=False, highlight=False, soft_wrap=True)
 
 
 def commands(app: typer.Typer) -> None:

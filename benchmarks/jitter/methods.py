@@ -12,6 +12,7 @@ from qlot.benchmarks.jitter.clips import RenderedClip
 from qlot.benchmarks.jitter.points import PointSet
 from qlot.benchmarks.jitter.protocol import JitterProtocol
 from qlot.runtime.bundle.manifest import IterationSpec, TrackerSpec
+from qlot.runtime.bundle.stated_confidence import ANY_FACE
 from qlot.runtime.network.recurrence import Gate, Network
 from qlot.runtime.tracking.crop import crop_of, fit_crop
 from qlot.runtime.tracking.filters import LandmarkFilter, Rule
@@ -74,9 +75,8 @@ def track(
     rule = crop_of(first, spec.preprocessing.crop)
     x, y, scale = clip.start
     start = CropBox(rule.center_x + x * rule.side, rule.center_y + y * rule.side, rule.side * float(np.exp(scale)))
-    sure = spec.confidence.model_copy(update={"found": 0.0, "lost": 0.0})
     tracker = Tracker(
-        spec.model_copy(update={"confidence": sure}),
+        spec.model_copy(update={"confidence": ANY_FACE}),
         stages,
         gate=gate,
         iterations=IterationSpec(cold=spec.iterations.cold, tracking=1),

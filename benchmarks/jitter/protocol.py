@@ -12,16 +12,14 @@ from importlib import resources
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from qlot.runtime.bundle.manifest import Positive
 from qlot.runtime.network.recurrence import Gate
 from qlot.runtime.tracking.filters import Kalman, OneEuro
-from qlot.training.data.clip import DataError
+from qlot.training.data.clip import Array, DataError
 
-Array = NDArray[np.float64]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=0.5)]
+SmallShare = Annotated[float, Field(ge=0, le=0.5)]
 
 
 class _Part(BaseModel):
@@ -47,8 +45,8 @@ class NoiseSpec(_Part):
 class StartSpec(_Part):
     """How far a clip's first crop is off the crop rule's: largest shift over its side, largest |ln side|."""
 
-    shift: Share
-    scale: Share
+    shift: SmallShare
+    scale: SmallShare
 
 
 class _Motion(_Part):

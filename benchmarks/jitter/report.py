@@ -27,13 +27,13 @@ from qlot.benchmarks.jitter.measures import (
 )
 from qlot.benchmarks.jitter.methods import FACEMESH
 from qlot.benchmarks.jitter.protocol import JitterProtocol, SineSpec
-from qlot.benchmarks.jitter.run import Result
+from qlot.benchmarks.jitter.run import MethodScores
 from qlot.runtime.partial import written_whole
 
 PLOT_HERTZ = 1.0  # the sine whose lag is the plot's axis
 
 
-def record(results: Sequence[Result], protocol: JitterProtocol, about: Mapping[str, Any]) -> dict[str, Any]:
+def record(results: Sequence[MethodScores], protocol: JitterProtocol, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `results.json` holds: what was run, what the keys mean, every face's value."""
     sines = {lag_of(f): f"sine of {f:g} Hz: phase lag, ms" for f in _frequencies(protocol)}
     gains = {gain_of(f): f"sine of {f:g} Hz: amplitude over the true one" for f in _frequencies(protocol)}
@@ -55,26 +55,34 @@ def record(results: Sequence[Result], protocol: JitterProtocol, about: Mapping[s
     }
 
 
-def table(results: Sequence[Result], protocol: JitterProtocol) -> Table:
-    """Return means over the faces, one row per method."""
-    columns = {
-        "flicker %": FLICKER,
+def tables(results: Sequence[MethodScores], protocol: JitterProtocol) -> tuple[Table, Table]:
+    """Return means over the faces, one row per method: steadiness, then lag. Both fit 80 columns."""
+    steadiness = {
+        "flicker\n%": FLICKER,
         "NMF": NMF,
-        **{f"lag {f:g} Hz": lag_of(f) for f in _frequencies(protocol)},
-        "ramp ms": RAMP_LAG,
-        "gain 4 Hz": gain_of(4),
-        "overshoot %": OVERSHOOT,
-        "blink %": BLINK_DEPTH,
-        "error %": ERROR,
-        "lost %": LOST,
+        "ramp\nms": RAMP_LAG,
+        "over-\nshoot %": OVERSHOOT,
+        "blink\n%": BLINK_DEPTH,
+        "error\n%": ERROR,
+        "lost\n%": LOST,
     }
-    shown = Table("method", *columns)
+    lags = {f"{f:g} Hz\nms": lag_of(f) for f in _frequencies(protocol)}
+    fastest = max(_frequencies(protocol))
+    lags[f"{fastest:g} Hz\ngain"] = gain_of(fastest)
+    return _table("at rest and in steps", steadiness, results), _table("behind a sine", lags, results)
+
+
+def _table(title: str, columns: Mapping[str, str], results: Sequence[MethodScores]) -> Table:
+    shown = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="", collapse_padding=True)
+    shown.add_column("method", overflow="fold")
+    for name in columns:
+        shown.add_column(name, justify="right", no_wrap=True)
     for result in results:
         shown.add_row(result.method.label, *(_cell(result.mean(key)) for key in columns.values()))
     return shown
 
 
-def plot(results: Sequence[Result], path: Path, title: str) -> None:
+def plot(results: Sequence[MethodScores], path: Path, title: str) -> None:
     """Write flicker over lag as a PNG; settings of one family are one line. What lost a face is not drawn."""
     figure = Figure(figsize=(9, 6.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)

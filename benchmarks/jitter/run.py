@@ -33,7 +33,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Result:
+class MethodScores:
     """A method and its measures by key."""
 
     method: Method
@@ -85,7 +85,7 @@ class Followers:
 
 def run(
     clips: Sequence[RenderedClip], compared: Iterable[Method], follow: Follow, points: PointSet, progress: Progress
-) -> list[Result]:
+) -> list[MethodScores]:
     """Measure every method on every clip.
 
     Args:
@@ -104,7 +104,7 @@ def run(
             found = follow(clip, method).positions
             for key, value in measure(clip, found, points).items():
                 values[method.label].setdefault(key, {}).setdefault(clip.face, []).append(value)
-    return [Result(method, _scores(values[method.label], faces)) for method in listed]
+    return [MethodScores(method, _scores(values[method.label], faces)) for method in listed]
 
 
 def _scores(values: dict[str, dict[int, list[float]]], faces: Sequence[int]) -> dict[str, Score]:

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from qlot.benchmarks.peers.environment import PeerError
 from qlot.runtime.bundle.folder import Bundle
+from qlot.runtime.extras import pip_line
 
 Tensors = Mapping[str, NDArray[Any]]
-Call = Callable[[Tensors], Tensors]
+GraphCall = Callable[[Tensors], Tensors]
 
 
-def bare_stages(bundle: Bundle) -> tuple[Call, Call]:
+def bare_stages(bundle: Bundle) -> tuple[GraphCall, GraphCall]:
     """Return the calls of a bundle's extractor and refiner; both ignore tensors that are not theirs to read.
 
     Raises:
@@ -26,7 +27,7 @@ def bare_stages(bundle: Bundle) -> tuple[Call, Call]:
     return load(bundle.read(stages["extractor"].file)), load(bundle.read(stages["refiner"].file))
 
 
-def onnx_graph(data: bytes) -> Call:
+def onnx_graph(data: bytes) -> GraphCall:
     """Open a graph in ONNX Runtime, with the runtime's options."""
     import onnxruntime
 
@@ -41,7 +42,7 @@ def onnx_graph(data: bytes) -> Call:
     return call
 
 
-def tflite_graph(data: bytes) -> Call:
+def tflite_graph(data: bytes) -> GraphCall:
     """Open a graph in LiteRT with XNNPACK. Tensors bear the names of its first signature, or else their own.
 
     Raises:
@@ -50,7 +51,7 @@ def tflite_graph(data: bytes) -> Call:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError as e:
-        raise PeerError("this needs LiteRT: pip install 'qlot-mobile[tflite]'") from e
+        raise PeerError(f"this needs LiteRT: {pip_line('tflite')}") from e
     interpreter = Interpreter(model_content=data, num_threads=1)
     interpreter.allocate_tensors()
     if interpreter.get_signature_list():

@@ -8,6 +8,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from qlot.runtime.errors import QlotError
 
@@ -99,3 +102,16 @@ def run_script(environment: PeerEnvironment, script: Path, arguments: list[str])
     )  # fmt: skip
     if done.returncode:
         raise PeerError(f"{script.name} failed: {last_line(done.stderr)}")
+
+
+def main(folder: Annotated[Path | None, typer.Argument(help="Where it goes.")] = None) -> None:
+    """Make MediaPipe's environment, or find it made: `python -m qlot.benchmarks.peers.environment [FOLDER]`."""
+    try:
+        typer.echo(prepare(folder).folder)
+    except QlotError as e:
+        typer.echo(f"error: {e}", err=True)
+        raise typer.Exit(2) from None
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -19,9 +19,10 @@ import numpy as np
 
 from qlot.benchmarks.peers.bare import bare_stages, tflite_graph
 from qlot.benchmarks.peers.environment import REQUIREMENTS, prepare
-from qlot.benchmarks.protocol import QUICK, Rounds, TimingProtocol, host, measure, summary
+from qlot.benchmarks.protocol import QUICK, Rounds, TimingProtocol, measure, summary
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.errors import QlotError
+from qlot.runtime.host import host
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate, steps
 from qlot.runtime.network.state import cold_start

@@ -11,7 +11,8 @@ import numpy as np
 from qlot.benchmarks.protocol import Rounds, TimingProtocol, fit_line, measure
 from qlot.benchmarks.studies.naive import load_naive
 from qlot.export.errors import ExportError, TargetError
-from qlot.export.pipeline import ExportRequest, export
+from qlot.export.pipeline import export
+from qlot.export.request import ExportRequest
 from qlot.export.targets import load_target
 from qlot.model.checkpoint import load_checkpoint
 from qlot.model.layout import load_layout
@@ -29,7 +30,7 @@ COUNTS = (1, 2, 4, 8)  # iterations K
 UNROLLED = 4
 NAIVE = "single graph"
 SAME_PX = 2e-3  # float variants that disagree by more are not compared; int8 has passed its export's parity check
-Call = Callable[[], State]
+TimedCall = Callable[[], State]
 Key = tuple[str, int]  # what is run, K
 
 
@@ -53,7 +54,7 @@ STAGED = (
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class CostLine:
     """ms = a + b K in each round."""
 
     a: Rounds
@@ -61,7 +62,7 @@ class Fit:
 
 
 @dataclass(frozen=True, eq=False)
-class Bound:
+class CostBound:
     """An upper bound on a ratio, and the ratio in each round."""
 
     text: str
@@ -99,22 +100,22 @@ class Comparison:
         """Return the time of a variant over that of the single graph with as many steps inside."""
         return self.times[key] / self.times[NAIVE, key[1]]
 
-    def fit(self, name: str) -> Fit:
-        """Fit a variant's time over K."""
-        return Fit(*fit_line(COUNTS, [self.times[name, k] for k in COUNTS]))
+    def fit(self, name: str) -> CostLine:
+        """CostLine a variant's time over K."""
+        return CostLine(*fit_line(COUNTS, [self.times[name, k] for k in COUNTS]))
 
-    def bounds(self, name: str) -> tuple[Bound, ...]:
+    def bounds(self, name: str) -> tuple[CostBound, ...]:
         """Return what a staged variant is held to."""
         b, naive_b = self.fit(name).b, self.fit(NAIVE).b
         against_naive = (
-            Bound("frame, K = 1 / single graph", 0.8, self.ratio((name, 1))),
-            Bound("iteration / one more call of the single graph", 0.2, b / self.times[NAIVE, 1]),
-            Bound("iteration / iteration unrolled inside the single graph", 0.9, b / naive_b),
+            CostBound("frame, K = 1 / single graph", 0.8, self.ratio((name, 1))),
+            CostBound("iteration / one more call of the single graph", 0.2, b / self.times[NAIVE, 1]),
+            CostBound("iteration / iteration unrolled inside the single graph", 0.9, b / naive_b),
         )
         onnx = name.replace("tflite", "onnx")
         if onnx == name or onnx not in self.staged:
             return against_naive
-        return (*against_naive, Bound(f"iteration / iteration of {onnx}", 1.2, b / self.fit(onnx).b))
+        return (*against_naive, CostBound(f"iteration / iteration of {onnx}", 1.2, b / self.fit(onnx).b))
 
 
 def compare(checkpoint: Path, protocol: TimingProtocol, folder: Path, progress: Callable[[str], None]) -> Comparison:
@@ -136,7 +137,7 @@ def compare(checkpoint: Path, protocol: TimingProtocol, folder: Path, progress: 
         unrolled = UNROLLED if variant.scheme == "fp32" and variant.target == "onnx" else None
         bundles[variant] = export(replace(request, unrolled=unrolled, out=folder / f"{len(bundles)}")).bundle
     image, state = _tracked_frame(bundles[STAGED[0]])
-    calls: dict[Key, Call] = {}
+    calls: dict[Key, TimedCall] = {}
     model, layout = load_checkpoint(checkpoint), load_layout(LAYOUT)
     for k in COUNTS:
         progress(f"exporting the single graph, K = {k}")
@@ -166,7 +167,7 @@ def _tracked_frame(bundle: Bundle) -> tuple[FloatArray, State]:
     return image, move_crop(state, old, new, bundle.manifest.preprocessing.size)
 
 
-def _staged(stages: BundleNetwork, image: FloatArray, state: State, count: int) -> Call:
+def _staged(stages: BundleNetwork, image: FloatArray, state: State, count: int) -> TimedCall:
     def call() -> State:
         *_, last = steps(stages, stages.extract(image), state, count, Gate())
         return last
@@ -174,11 +175,11 @@ def _staged(stages: BundleNetwork, image: FloatArray, state: State, count: int) 
     return call
 
 
-def _unrolled(stages: BundleNetwork, image: FloatArray, state: State) -> Call:
+def _unrolled(stages: BundleNetwork, image: FloatArray, state: State) -> TimedCall:
     return lambda: stages.refine_unrolled(stages.extract(image), state, Gate())
 
 
-def _naive(session: Session, image: FloatArray, state: State) -> Call:
+def _naive(session: Session, image: FloatArray, state: State) -> TimedCall:
     def call() -> State:
         out = session.run({"image": image, "landmarks": state.landmarks, "hidden": state.hidden})
         return State(out["landmarks_out"], out["hidden_out"])
@@ -186,7 +187,7 @@ def _naive(session: Session, image: FloatArray, state: State) -> Call:
     return call
 
 
-def _check_same(calls: dict[Key, Call]) -> None:
+def _check_same(calls: dict[Key, TimedCall]) -> None:
     for (name, k), call in calls.items():
         off = float(np.abs(call().landmarks - calls[NAIVE, k]().landmarks)[..., :2].max())
         if not off <= SAME_PX:

@@ -69,7 +69,7 @@ def sample(maps: Tensor, position: Tensor, width: int, window: int) -> Tensor:
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def load_naive(model: QLOT, layout: Layout, iterations: int = 1, threads: int = 1) -> Session:
+def load_naive(model: QLOT, layout: Layout, iterations: int) -> Session:
     """Export the one graph and load it, through the exporter and the session options that bundles get.
 
     Inputs image, landmarks, hidden; outputs landmarks_out, hidden_out.
@@ -86,7 +86,7 @@ def load_naive(model: QLOT, layout: Layout, iterations: int = 1, threads: int = 
     )
     graph = convert(stage, plan_for("onnx", "fp32"), None)
     spec = stage_specs([stage], {stage.name: graph})[stage.name]
-    return open_session("onnx", graph.data, spec, f"single graph, {iterations} steps", threads)
+    return open_session("onnx", graph.data, spec, f"single graph, {iterations} steps")
 
 
 def _spec(name: str, shape: tuple[int, ...]) -> TensorSpec:

@@ -15,9 +15,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from qlot.benchmarks.protocol import QUICK, TimingProtocol, host, summary
+from qlot.benchmarks.protocol import QUICK, TimingProtocol, summary
 from qlot.runtime.errors import QlotError
+from qlot.runtime.extras import pip_line
+from qlot.runtime.host import host
 from qlot.runtime.partial import written_whole
+from qlot.runtime.progress import shown
 
 if TYPE_CHECKING:
     from qlot.benchmarks.studies.comparison import Comparison
@@ -41,14 +44,14 @@ def main(
         from qlot.benchmarks.studies.comparison import compare
         from qlot.export.pipeline import resolve_checkpoint
     except ModuleNotFoundError as e:
-        raise QlotError(f"this benchmark exports: pip install 'qlot-mobile[export]' ({e})") from e
+        raise QlotError(f"this benchmark exports: {pip_line('export')} ({e})") from e
 
     if out is not None and not out.parent.is_dir():
         raise QlotError(f"--json: there is no folder {out.parent}")
     protocol = replace(QUICK if quick else TimingProtocol(), cpu_time=cpu_time)
     console = Console()
-    with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
-        result = compare(resolve_checkpoint(checkpoint), protocol, Path(folder), status.update)
+    with tempfile.TemporaryDirectory() as folder, shown(Console(stderr=True)) as progress:
+        result = compare(resolve_checkpoint(checkpoint), protocol, Path(folder), progress)
     _report(console, checkpoint, protocol, result)
     if out is not None:
         with written_whole(out) as temporary:

@@ -7,7 +7,7 @@ import importlib.metadata
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from qlot.export.errors import ExportError
@@ -16,6 +16,7 @@ from qlot.export.targets.base import Graph, Packed
 from qlot.runtime.bundle.folder import MANIFEST
 from qlot.runtime.bundle.golden import GoldenSequence, write_golden
 from qlot.runtime.bundle.manifest import FileSpec, GoldenSpec, Manifest, StageName, StageSpec, ToleranceSpec
+from qlot.runtime.partial import made_folders, named
 
 
 @contextmanager
@@ -26,13 +27,7 @@ def replacing(out: Path, force: bool) -> Iterator[Path]:
         ExportError: `out` exists and `force` is not given, or it is something other than a bundle.
     """
     check_free(out, force)
-    missing = [p for p in out.parents if not p.exists()]  # nearest first
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as e:
-        raise ExportError(f"cannot write beside {out}: {e.strerror}. Choose another place with --out.") from e
-    try:
+    with _beside(out) as temporary:
         fresh = temporary / "new"
         fresh.mkdir()
         yield fresh
@@ -40,10 +35,19 @@ def replacing(out: Path, force: bool) -> Iterator[Path]:
         if out.exists():
             out.rename(temporary / "old")
         fresh.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for folder in missing if not out.exists() else ():
-            folder.rmdir()
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `out`. A failing block takes along the folders above that were made for it."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(made_folders(out.parent))
+            temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        except OSError as e:
+            raise ExportError(f"cannot write beside {out}: {e.strerror}. Choose another place with --out.") from e
+        stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+        yield temporary
 
 
 def check_free(out: Path, force: bool) -> None:
@@ -52,7 +56,8 @@ def check_free(out: Path, force: bool) -> None:
         return
     if not force:
         raise ExportError(f"{out} exists already: choose another place with --out, or replace it with --force.")
-    if out.is_symlink() or not out.is_dir() or not (out / MANIFEST).is_file():
+    empty = out.is_dir() and next(out.iterdir(), None) is None
+    if out.is_symlink() or not (empty or (out / MANIFEST).is_file()):
         raise ExportError(f"{out} is not a bundle, so --force does not replace it: choose another place with --out.")
 
 
@@ -65,7 +70,8 @@ def write_graphs(folder: Path, packed: Packed) -> None:
     for relative, data in files.items():
         path = folder / relative
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        with named(path):
+            path.write_bytes(data)
 
 
 def graph_path(name: StageName, graph: Graph) -> str:
@@ -94,7 +100,8 @@ def write_golden_part(folder: Path, sequence: GoldenSequence | None, tolerance: 
     """Write the golden sequence and describe it; None leaves it out, and the manifest says so."""
     if sequence is None:
         return GoldenSpec(included=False)
-    index, _ = write_golden(folder, sequence)
+    with named(folder):
+        index, _ = write_golden(folder, sequence)
     return GoldenSpec(included=True, index=index, frames=len(sequence.crops), tolerance=tolerance)
 
 
@@ -106,7 +113,8 @@ def write_legal(folder: Path) -> None:
         text = next(filter(None, (d.read_text(f"licenses/{name}") for d in found)), None)
         if not text:
             raise ExportError(f"the installed qlot-mobile lacks its {name}: install it again.")
-        (folder / name).write_text(text, encoding="utf-8")
+        with named(folder / name):
+            (folder / name).write_text(text, encoding="utf-8")
 
 
 def listed_files(folder: Path) -> tuple[FileSpec, ...]:
@@ -117,7 +125,8 @@ def listed_files(folder: Path) -> tuple[FileSpec, ...]:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `manifest.json`."""
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    with named(folder / MANIFEST):
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def _file_spec(folder: Path, path: Path) -> FileSpec:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qlot.assets import CALIBRATION_FRAMES, PARITY_FRAMES, sample_clip
 from qlot.export.errors import ExportError
+from qlot.runtime.bundle.limits import printable
 from qlot.runtime.media.video import Frame, ImageFolder, VideoReader
 
 MIN_CALIBRATION_FRAMES = 32  # with fewer, the ranges of a static quantisation are an accident
@@ -55,7 +56,7 @@ def calibration_clip(path: Path | None = None) -> FrameSet:
         raise ExportError(
             f"{path} has {len(frames)} frames, calibration needs at least {MIN_CALIBRATION_FRAMES}: use a longer clip."
         )
-    return _clip(path.name, frames)
+    return _clip(printable(path.name), frames)
 
 
 def parity_clip() -> FrameSet:

@@ -2,6 +2,7 @@
 
 Every refinement step is recorded, cold starts and re-acquisitions included: at regular intervals the tracker is reset,
 and half-way between it meets a pause in the time stamps, after which it must find the face again around the last crop.
+It searches the whole frame before it answers, so that every frame with a face counts.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def record(stages: Sequence[Stage], spec: TrackerSpec, clip: FrameSet) -> Record
     """
     gate = np.array([spec.gate.radius, spec.gate.cutoff], np.float32)
     recorder = RecordingNetwork(stages, spec.preprocessing.size, gate)
-    tracker = Tracker(spec, recorder)
+    tracker = Tracker(spec, recorder, offline=True)
     tracked, pause = 0, 0.0
     for i, frame in enumerate(clip.frames):
         if i % RESET_EVERY == 0:

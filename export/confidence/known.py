@@ -6,13 +6,13 @@ the sample clip shows one man only, which the manifest says.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cache
 
 from qlot.export.bundle.spec import tracker_spec
 from qlot.export.calibration.frames import calibration_clip
-from qlot.export.confidence.fit import collect, fit_confidence
+from qlot.export.confidence.fit import fit_confidence
+from qlot.export.confidence.observe import collect
 from qlot.export.confidence.scenes import CropScene
 from qlot.export.errors import ExportError
 from qlot.model.checkpoint import checkpoint_metadata
@@ -21,24 +21,32 @@ from qlot.model.layout import Layout, load_layout
 from qlot.model.torch_network import TorchNetwork
 from qlot.model.weights import DEFAULT, load_default, weights_path
 from qlot.runtime.bundle.manifest import ConfidenceSpec
+from qlot.runtime.bundle.stated_confidence import ANY_FACE, stated_confidence
+from qlot.runtime.progress import Progress
 from qlot.runtime.tracking.result import Status
 from qlot.runtime.tracking.tracker import Tracker
 
-KEY = "confidence"  # of a checkpoint's metadata: JSON, layout name -> ConfidenceSpec
 EVERY = 2  # one scene from every second calibration frame
 
 
-def known_confidence(metadata: Mapping[str, str], layout: Layout) -> ConfidenceSpec | None:
-    """Read the constants that a checkpoint states for a layout.
+def confidence_of(
+    metadata: Mapping[str, str],
+    stages: TorchNetwork,
+    config: QLOTConfig,
+    layout: Layout,
+    progress: Progress = lambda _: None,
+) -> ConfidenceSpec:
+    """Return the constants that a checkpoint states for a layout, or fit them on the sample clip.
 
     Raises:
-        ExportError: the metadata is unusable.
+        QlotError: the metadata is unusable.
+        ExportError: they must be fitted, and the network cannot tell the face of the clip from its surroundings.
     """
-    try:
-        spec = json.loads(metadata.get(KEY, "{}")).get(layout.name)
-        return None if spec is None else ConfidenceSpec.model_validate(spec)
-    except (ValueError, AttributeError) as e:
-        raise ExportError(f"the checkpoint's metadata has an unusable {KEY!r}: {e}") from e
+    stated = stated_confidence(metadata, layout.name)
+    if stated is not None:
+        return stated
+    progress("fitting the confidence on the sample clip")
+    return builtin_confidence(stages, config, layout)
 
 
 def builtin_confidence(stages: TorchNetwork, config: QLOTConfig, layout: Layout) -> ConfidenceSpec:
@@ -47,8 +55,7 @@ def builtin_confidence(stages: TorchNetwork, config: QLOTConfig, layout: Layout)
     Raises:
         ExportError: the network cannot tell the face of the clip from its surroundings.
     """
-    placeholder = ConfidenceSpec(bias=0.0, w_spread=-1.0, found=0.5, lost=0.1, calibration="none yet")
-    spec = tracker_spec(config, layout, placeholder)
+    spec = tracker_spec(config, layout, ANY_FACE)
     try:
         return fit_confidence(collect(stages, spec, _scenes()), "sample clip, one man")
     except ValueError as e:
@@ -59,7 +66,7 @@ def builtin_confidence(stages: TorchNetwork, config: QLOTConfig, layout: Layout)
 def _scenes() -> tuple[CropScene, ...]:
     """Frames of the sample clip with the face's crop, where the shipped weights track it."""
     model, layout = load_default(), load_layout("wflw98")
-    confidence = known_confidence(checkpoint_metadata(weights_path(DEFAULT)), layout)
+    confidence = stated_confidence(checkpoint_metadata(weights_path(DEFAULT)), layout.name)
     if confidence is None:
         raise ExportError(f"the shipped weights {DEFAULT} state no confidence for {layout.name}")
     tracker = Tracker(tracker_spec(model.config, layout, confidence), TorchNetwork(model, layout))

@@ -34,6 +34,9 @@ GROUPS: Mapping[str, re.Pattern[str]] = {
 }
 
 
+LEAST_VALUES = 1024  # of a constant stored as float16; biases, norms and what reads coordinates have fewer
+
+
 @dataclass(frozen=True)
 class SchemePlan:
     """What a scheme does to each group, and how far its replay may stray from float32 PyTorch.
@@ -66,6 +69,8 @@ class SchemePlan:
         """Arithmetic of a module by its path in the fused network."""
         return next((self.arithmetic.get(g, "float32") for g, p in self.groups.items() if p.fullmatch(path)), "float32")
 
+
+LEAST_VALUES = 1024  # biases, norms and the layer that reads coordinates stay float32: next to nothing to save
 
 _HALF_STORED = {
     "kept float": "everything else: float32 arithmetic, weights of 1,024 values or more stored as float16; all inputs "
@@ -220,6 +225,8 @@ PLANS: dict[Scheme, SchemePlan] = {
     ),
 }
 
+_PAIRS = "weights of neighbouring inputs add up to 128 at most, so that no 16-bit sum of two products overflows"
+
 # Where an engine has no such arithmetic as the table's, what it does instead stands in the bundle's rules.
 _ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
     ("onnx", "fp16"): _HALF_STORED,
@@ -227,7 +234,9 @@ _ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
     ("onnx", "w8a8"): {
         **_HALF_STORED,
         "extractor convolutions": "int8 weights per output channel, uint8 activations per tensor, int32 sums, static; "
-        "the stem float32",
+        f"{_PAIRS}; the stem float32, of whole numbers whose sums are exact",
+        "refiner hidden linears": "int8 weights per output channel, uint8 inputs per tensor, int32 sums, float32 "
+        f"outputs, static; {_PAIRS}",
     },
     ("tflite", "w8"): {**_HALF_STORED, **_SLOTS_OF_ALL_HEADS},
     ("tflite", "fp16"): {

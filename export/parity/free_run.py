@@ -1,109 +1,30 @@
-"""Parity: the same frames through float32 PyTorch and through a bundle, each carrying its own state."""
+"""The free run: the same frames through float32 PyTorch and through a bundle, each carrying its own state."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.export.calibration.frames import FrameSet, to_uint8
-from qlot.export.errors import ExportError
+from qlot.export.calibration.frames import FrameSet
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.parity.spread import Check, Spread
 from qlot.metrics import interocular, second_difference
 from qlot.model.torch_network import TorchNetwork
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
-from qlot.runtime.bundle.manifest import LayoutSpec, ParitySpec, TrackerSpec
+from qlot.runtime.bundle.manifest import LayoutSpec, ParitySpec
 from qlot.runtime.errors import ParityError
 from qlot.runtime.network.bundle_network import BundleNetwork
-from qlot.runtime.network.recurrence import Gate, Network, gate_factor
+from qlot.runtime.network.recurrence import Gate, gate_factor
 from qlot.runtime.network.replay import ReplayReport, compare, run_frames
 from qlot.runtime.network.state import State
-from qlot.runtime.tracking.crop import sample_crop, to_frame
-from qlot.runtime.tracking.result import CropBox, Status
-from qlot.runtime.tracking.tracker import Tracker
+from qlot.runtime.tracking.crop import to_frame
+from qlot.runtime.tracking.result import CropBox
 
-PARITY_LENGTH, GOLDEN_LENGTH = 120, 30  # frames
 SHOWN_GATE = Gate(2.0, 0.05)  # compared where the bundle's own gate is off
-
-
-@dataclass(frozen=True, eq=False)
-class TrackedFrame:
-    """A frame (H, W, 3) uint8, where the tracker looked for the next one, and that crop (S, S, 3) uint8."""
-
-    rgb: NDArray[np.uint8]
-    box: CropBox
-    crop: NDArray[np.uint8]
-
-
-def track(reference: TorchNetwork, spec: TrackerSpec, clip: FrameSet, frames: int) -> list[TrackedFrame]:
-    """Return the first so many frames in a row in which the face is tracked.
-
-    Raises:
-        ExportError: there are not so many.
-    """
-    tracker = Tracker(spec, reference)
-    found: list[TrackedFrame] = []
-    for frame in clip.frames:
-        result = tracker.update(frame.rgb, frame.timestamp)
-        box = result.crop
-        if result.status is not Status.TRACKING or box is None:
-            found = []
-            continue
-        found.append(TrackedFrame(frame.rgb, box, to_uint8(sample_crop(frame.rgb, box, reference.size))))
-        if len(found) == frames:
-            return found
-    raise ExportError(
-        f"the model tracks the face of the sample clip for {len(found)} frames in a row, {frames} are needed to check "
-        "a bundle: are these trained weights, and is the layout in the canonical frame?"
-    )
-
-
-def record_reference(reference: TorchNetwork, spec: TrackerSpec, clip: FrameSet, frames: int) -> GoldenSequence:
-    """Track a clip in PyTorch, and record crops, boxes and every state of a free run over them.
-
-    The crops are rounded to uint8 before the run, so that every runtime starts from the same numbers.
-
-    Raises:
-        ExportError: the model does not track the face of the clip for that many frames in a row.
-    """
-    tracked = track(reference, spec, clip, frames)
-    return record_run(reference, spec, np.stack([f.crop for f in tracked]), [f.box for f in tracked])
-
-
-def record_run(
-    stages: Network, spec: TrackerSpec, crops: NDArray[np.uint8], boxes: Sequence[CropBox]
-) -> GoldenSequence:
-    """Run free over crops (T, S, S, 3) from a cold start, and record every state."""
-    frames = len(crops)
-    steps = np.full(frames, spec.iterations.tracking, np.int32)
-    steps[0] = spec.iterations.cold
-    (_, n, _), channels = spec.state.landmarks, spec.state.hidden[2]
-    gate = np.array([spec.gate.radius, spec.gate.cutoff], np.float32)
-    empty = np.zeros((frames, int(steps.max()), n, 7), np.float32)
-    places = np.array([(b.center_x, b.center_y, b.side) for b in boxes], np.float64)
-    blank = GoldenSequence(crops, places, steps, empty, np.zeros((frames, n, channels), np.float32), gate)
-    landmarks, hidden = empty.copy(), blank.hidden.copy()
-    for t, states in enumerate(run_frames(stages, blank, np.array(spec.layout.points))):
-        for k, state in enumerate(states):
-            landmarks[t, k] = state.landmarks[0]
-        hidden[t] = states[-1].hidden[0]
-    return GoldenSequence(blank.crops, blank.boxes, steps, landmarks, hidden, gate)
-
-
-def first_frames(sequence: GoldenSequence, count: int) -> GoldenSequence:
-    """Cut a sequence to its first frames."""
-    return replace(
-        sequence,
-        crops=sequence.crops[:count],
-        boxes=sequence.boxes[:count],
-        steps=sequence.steps[:count],
-        landmarks=sequence.landmarks[:count],
-        hidden=sequence.hidden[:count],
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,9 +90,8 @@ class ParityReport(ReplayReport):
             )
 
 
-def measure(bundle: Bundle, reference: GoldenSequence, plan: SchemePlan) -> ParityReport:
+def measure(bundle: Bundle, stages: BundleNetwork, reference: GoldenSequence, plan: SchemePlan) -> ParityReport:
     """Run a bundle free over the frames of a PyTorch sequence of at least three frames."""
-    stages = BundleNetwork(bundle)
     layout, size = bundle.manifest.layout, bundle.manifest.preprocessing.size
     frames = list(run_frames(stages, reference, np.array(layout.points)))
     replayed = compare(iter(frames), reference, layout.names, plan.tolerance, stages.engine)

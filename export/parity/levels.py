@@ -10,7 +10,8 @@ import numpy as np
 from qlot.export.calibration.frames import FrameSet
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.graphs.stages import Stage
-from qlot.export.parity.free_run import PARITY_LENGTH, ParityReport, measure, record_run, track
+from qlot.export.parity.free_run import ParityReport, measure
+from qlot.export.parity.reference import PARITY_LENGTH, record_run, track
 from qlot.export.parity.spread import Check
 from qlot.export.parity.stages import Answer, FloatGraphs, StagesReport, Witness, measure_stages
 from qlot.export.parity.task import ExactClip, TaskReport, exact_clips, measure_task
@@ -19,6 +20,7 @@ from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import TrackerSpec
 from qlot.runtime.errors import ParityError
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.state import State
 
 
@@ -73,16 +75,19 @@ def record_levels(reference: TorchNetwork, spec: TrackerSpec, clip: FrameSet) ->
     return Reference(run, witness.calls, exact_clips(reference, spec, tracked[0]))
 
 
-def measure_levels(bundle: Bundle, reference: Reference, stages: Sequence[Stage], plan: SchemePlan) -> Levels:
+def measure_levels(
+    bundle: Bundle, network: BundleNetwork, reference: Reference, stages: Sequence[Stage], plan: SchemePlan
+) -> Levels:
     """Hold a bundle against PyTorch.
 
     Args:
         bundle: an open bundle.
+        network: its graphs, opened once for all levels.
         reference: recorded with the weights and the layout of the bundle.
         stages: the float stages it was converted from.
         plan: its scheme.
     """
-    free = measure(bundle, reference.run, plan)
+    free = measure(bundle, network, reference.run, plan)
     floats = FloatGraphs(stages, bundle.manifest.preprocessing.size)
-    alone = measure_stages(bundle, floats, reference.calls, reference.run, plan, free.gate)
-    return Levels(alone, free, measure_task(bundle, reference.exact, free, plan))
+    alone = measure_stages(bundle, network, floats, reference.calls, reference.run, plan, free.gate)
+    return Levels(alone, free, measure_task(bundle, network, reference.exact, free, plan))

@@ -148,6 +148,7 @@ class StagesReport:
 
 def measure_stages(
     bundle: Bundle,
+    ours: BundleNetwork,
     floats: FloatGraphs,
     calls: Sequence[tuple[State, Answer]],
     run: GoldenSequence,
@@ -158,13 +159,13 @@ def measure_stages(
 
     Args:
         bundle: an open bundle.
+        ours: its graphs.
         floats: what it was converted from.
         calls: PyTorch's refiner calls, in the order of the run.
         run: gives crops and steps.
         plan: the bundle's scheme.
         gate: at which gate factors are compared.
     """
-    ours = BundleNetwork(bundle)
     errors: dict[StageName, list[dict[str, Array]]] = {"extractor": [], "refiner": []}
     signals = {t.name: _Signal() for t in bundle.manifest.stages["extractor"].outputs}
     waiting = iter(calls)

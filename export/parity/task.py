@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from qlot.export.calibration.frames import to_uint8
 from qlot.export.graphs.schemes import SchemePlan
-from qlot.export.parity.free_run import ParityReport, TrackedFrame, record_run
+from qlot.export.parity.free_run import ParityReport
+from qlot.export.parity.reference import TrackedFrame, record_run
 from qlot.export.parity.spread import Check
 from qlot.metrics import face_size, interocular, nme, nmf, sine_lag
 from qlot.runtime.bundle.folder import Bundle
@@ -130,9 +131,11 @@ def exact_clips(reference: Network, spec: TrackerSpec, frame: TrackedFrame) -> t
     return tuple(clips)
 
 
-def measure_task(bundle: Bundle, clips: Sequence[ExactClip], real: ParityReport, plan: SchemePlan) -> TaskReport:
+def measure_task(
+    bundle: Bundle, stages: BundleNetwork, clips: Sequence[ExactClip], real: ParityReport, plan: SchemePlan
+) -> TaskReport:
     """Track the exact clips with a bundle, and put the real clip's steadiness beside them."""
-    stages, layout = BundleNetwork(bundle), bundle.manifest.layout
+    layout = bundle.manifest.layout
     reports = []
     for clip in clips:
         states = run_frames(stages, clip.run, np.array(layout.points))

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from qlot.export.calibration.frames import parity_clip
 from qlot.export.errors import ExportError
-from qlot.export.graphs.schemes import PLANS
+from qlot.export.graphs.schemes import plan_for
 from qlot.export.graphs.stages import make_stages
 from qlot.export.parity.console import print_levels
 from qlot.export.parity.levels import Levels, measure_levels, record_levels
@@ -23,17 +22,17 @@ from qlot.model.layout import Layout
 from qlot.model.torch_network import TorchNetwork, write_mask
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import LayoutSpec
+from qlot.runtime.network.bundle_network import BundleNetwork
+
+__all__ = ["print_levels", "verify_against_torch"]
 
 
-def verify_against_torch(
-    bundle: Bundle, checkpoint: str | None = None, console: Console | None = None, page: Path | None = None
-) -> Levels:
+def verify_against_torch(bundle: Bundle, checkpoint: str | None = None, page: Path | None = None) -> Levels:
     """Hold a bundle against its checkpoint in float32 PyTorch over the parity frames of the sample clip.
 
     Args:
         bundle: an open bundle.
         checkpoint: file or name of shipped weights; None looks among the shipped weights.
-        console: where the table goes; None for nowhere.
         page: where the report goes as HTML; None for nowhere.
 
     Raises:
@@ -54,11 +53,12 @@ def verify_against_torch(
     expected = record_levels(TorchNetwork(model, layout), manifest, parity_clip())
     points = torch.tensor(layout.points, dtype=torch.float32)
     fused = fuse(model, points, mask=write_mask(layout), lowering=manifest.lowering)
-    levels = measure_levels(bundle, expected, make_stages(fused), PLANS[manifest.scheme.name])
-    if console is not None:
-        print_levels(console, levels)
+    network = BundleNetwork(bundle)
+    levels = measure_levels(
+        bundle, network, expected, make_stages(fused), plan_for(manifest.target, manifest.scheme.name)
+    )
     if page is not None:
-        write_page(page, Findings(bundle.path.name, manifest, levels, measure_latency(bundle, expected.run)))
+        write_page(page, Findings(bundle.path.name, manifest, levels, measure_latency(network, expected.run)))
     return levels
 
 

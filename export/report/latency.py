@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.pixels import network_input
@@ -28,9 +27,8 @@ class HostLatency:
     stages: dict[str, tuple[float, float]]
 
 
-def measure_latency(bundle: Bundle, run: GoldenSequence) -> HostLatency:
-    """Time extractor and refiner in turn, on a tracked frame of a recorded run."""
-    stages = BundleNetwork(bundle, threads=1)
+def measure_latency(stages: BundleNetwork, run: GoldenSequence) -> HostLatency:
+    """Time extractor and refiner in turn, opened for one thread, on a tracked frame of a recorded run."""
     at = min(1, len(run.crops) - 1)
     image = network_input(run.crops[at])
     features, state = stages.extract(image), State(run.landmarks[at, run.steps[at] - 1][None], run.hidden[at][None])

@@ -17,7 +17,7 @@ from qlot.export.report.drawing import curves, face
 from qlot.export.report.html import document, element, table, verdict
 from qlot.export.report.latency import HostLatency
 from qlot.runtime.bundle.manifest import Manifest, StageSpec
-from qlot.runtime.partial import written_whole
+from qlot.runtime.partial import check_writable, written_whole
 
 _OUTSIDE = "outside DELEGATE: "
 _PARTITIONS = {
@@ -40,12 +40,16 @@ def check_place(page: Path, bundle: Path) -> None:
     """Refuse a page where it cannot be, before the work.
 
     Raises:
-        ExportError: not an HTML file, or inside the bundle, where every file is listed.
+        ExportError: not an HTML file, inside the bundle, where every file is listed, or nowhere to write.
     """
     if page.suffix.lower() not in (".html", ".htm") or page.is_dir():
         raise ExportError(f"--report writes one page: {page} must be the name of an .html file.")
     if bundle.resolve() in page.resolve().parents:
         raise ExportError(f"{page} would lie inside the bundle, which holds listed files only: choose another place.")
+    try:
+        check_writable(page)
+    except OSError as e:
+        raise ExportError(f"cannot write the report {page}: {e.strerror}. Choose another place with --report.") from e
 
 
 def write_page(page: Path, findings: Findings) -> None:

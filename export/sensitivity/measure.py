@@ -25,13 +25,14 @@ from onnx import ModelProto
 from qlot.export.bundle.spec import tracker_spec
 from qlot.export.calibration.frames import FrameSet, parity_clip
 from qlot.export.calibration.record import RecordedInputs, record
-from qlot.export.confidence.known import builtin_confidence, known_confidence
+from qlot.export.confidence.known import confidence_of
 from qlot.export.graphs.schemes import Arithmetic, SchemePlan, plan_for
 from qlot.export.graphs.stages import Stage, make_stages
-from qlot.export.parity.free_run import PARITY_LENGTH, record_reference
+from qlot.export.parity.reference import PARITY_LENGTH, record_reference
 from qlot.export.parity.spread import Spread
 from qlot.export.targets.base import Graph
 from qlot.export.targets.onnx import convert as target
+from qlot.export.targets.onnx.converter import OnnxConverter
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout
 from qlot.model.qlot import QLOT
@@ -237,10 +238,10 @@ def prepare(model: QLOT, layout: Layout, metadata: Mapping[str, str], calibratio
         ExportError: the network does not track the face of the parity clip, or of the calibration clip.
     """
     stages = TorchNetwork(model, layout)
-    confidence = known_confidence(metadata, layout) or builtin_confidence(stages, model.config, layout)
+    confidence = confidence_of(metadata, stages, model.config, layout)
     spec = tracker_spec(model.config, layout, confidence)
     points = torch.tensor(layout.points, dtype=torch.float32)
-    fused = fuse(model, points, mask=write_mask(layout), lowering=target.DEFAULT_LOWERING)
+    fused = fuse(model, points, mask=write_mask(layout), lowering=OnnxConverter().default_lowering)
     reference = record_reference(stages, spec, parity_clip(), PARITY_LENGTH)
     made = make_stages(fused)
     feeds = record(made, spec, calibration) if calibration else {}

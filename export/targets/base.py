@@ -53,18 +53,48 @@ class Packed:
 
 
 class Converter(Protocol):
-    """What a target's module offers. Opening a session is the runtime's part."""
+    """A target with the user's choice of options. Opening a session is the runtime's part.
 
-    DEFAULT_LOWERING: Lowering
-    TOOLS: tuple[str, ...]  # distributions whose versions go into the manifest
+    Attributes:
+        default_lowering: what suits the target's engines.
+        tools: distributions whose versions go into the manifest.
+        min_ios: oldest iOS of the packages; None for what is not Apple's.
+    """
+
+    @property
+    def default_lowering(self) -> Lowering: ...  # noqa: D102 - an attribute
+
+    @property
+    def tools(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def min_ios(self) -> int | None: ...  # noqa: D102
+
+    def plan(self, plan: SchemePlan) -> SchemePlan:
+        """Return what a scheme's plan becomes under the options.
+
+        Raises:
+            SchemeError: they do not keep what the scheme stores or computes, with the nearest valid choice.
+        """
+
+    def declare(self, stages: Sequence[Stage]) -> list[Stage]:
+        """Return the stages with the interface that the converted graphs will have."""
 
     def convert(self, stage: Stage, plan: SchemePlan, calibration: StageInputs | None) -> Graph:
-        """Convert a stage under a scheme; `calibration` are recorded inputs of this stage where the plan needs them."""
+        """Convert a declared stage under a plan.
+
+        Args:
+            stage: what is converted.
+            plan: the scheme.
+            calibration: recorded inputs of this stage, where the plan needs them.
+
+        Raises:
+            TargetError: the target cannot compute the stage, its library failed, or the result does not run.
+        """
 
     def pack(self, stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
-        """Turn the converted graphs of all stages into what is written."""
+        """Turn the converted graphs of all stages into what is written.
 
-
-def pack_apart(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
-    """Leave each graph a file, or a folder, of its own."""
-    return Packed(graphs)
+        Raises:
+            TargetError: the library failed, or a graph does not run as packed.
+        """

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from qlot.mil.ops import convolution, elementwise, indexing, linear, norms, quantisation, reductions, resize, shapes
+from qlot.mil.ops import (
+    blocks,
+    convolution,
+    detection,
+    elementwise,
+    gathers,
+    indexing,
+    linear,
+    lists,
+    norms,
+    pooling,
+    quantisation,
+    random,
+    recurrent,
+    reductions,
+    resize,
+    sampling,
+    shapes,
+)
 
 __all__ = [
+    "blocks",
     "convolution",
+    "detection",
     "elementwise",
+    "gathers",
     "indexing",
     "linear",
+    "lists",
     "norms",
+    "pooling",
     "quantisation",
+    "random",
+    "recurrent",
     "reductions",
     "resize",
+    "sampling",
     "shapes",
 ]

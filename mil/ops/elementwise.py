@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -132,7 +133,7 @@ def _elu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
 
 
 @computes("gelu")
-def _gelu(x: Tensor, *, mode: str = "EXACT") -> Tensor:
+def _gelu(x: Tensor, *, mode: Literal["EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION"] = "EXACT") -> Tensor:
     if mode == "SIGMOID_APPROXIMATION":
         return x * torch.sigmoid(1.702 * x)
     return F.gelu(x, approximate={"EXACT": "none", "TANH_APPROXIMATION": "tanh"}[mode])
@@ -165,7 +166,7 @@ def _sigmoid_hard(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor
 
 @computes("softplus_parametric")
 def _softplus_parametric(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-    return _per_channel(alpha, x) * torch.log1p(torch.exp(_per_channel(beta, x) * x))
+    return _per_channel(alpha, x) * F.softplus(_per_channel(beta, x) * x)
 
 
 @computes("thresholded_relu")

@@ -1,10 +1,11 @@
-"""Slices, gathers and what builds on indices. An index out of range is an error, never undefined."""
+"""Slices, as in numpy, whose rules MIL's are; and what makes or finds indices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,10 +28,7 @@ def _slice_by_index(
     slices = _slices(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)
     if all(isinstance(s, int) or s.step is None or s.step > 0 for s in slices):
         return x[slices]
-    for axis, s in enumerate(slices):  # PyTorch has no negative steps
-        picked = [s] if isinstance(s, int) else list(range(*s.indices(x.shape[axis])))
-        x = x.index_select(axis, torch.tensor(picked, dtype=torch.long))
-    return x.squeeze(tuple(i for i, s in enumerate(slices) if isinstance(s, int)))
+    return torch.from_numpy(np.array(x.numpy()[slices]))  # PyTorch has no negative steps
 
 
 @moves("slice_update")
@@ -46,42 +44,21 @@ def _slice_update(
     squeeze_mask: Mask = None,
 ) -> Tensor:
     y = x.clone()
-    y[_slices(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)] = update
+    y.numpy()[_slices(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)] = update.numpy()
     return y
 
 
 @moves("slice_by_size")
 def _slice_by_size(x: Tensor, *, begin: Sequence[int], size: Sequence[int]) -> Tensor:
-    starts = [b % n for b, n in zip(begin, x.shape, strict=True)]
+    starts = [b % n if n else 0 for b, n in zip(begin, x.shape, strict=True)]
     stops = [None if s == -1 else b + s for b, s in zip(starts, size, strict=True)]
     return x[tuple(slice(b, e) for b, e in zip(starts, stops, strict=True))]
 
 
-@moves("gather")
-def _gather(
-    x: Tensor, indices: Tensor, *, axis: int = 0, batch_dims: int = 0, validate_indices: bool = False
-) -> Tensor:
+@moves("sliding_windows")
+def _sliding_windows(x: Tensor, *, axis: int, size: int, stride: int = 1) -> Tensor:
     axis %= x.ndim
-    if batch_dims:
-        each = [_gather(a, i, axis=axis - 1, batch_dims=batch_dims - 1) for a, i in zip(x, indices, strict=True)]
-        return torch.stack(each)
-    picked = x.index_select(axis, _positive(indices, x.shape[axis]).flatten())
-    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
-
-
-@moves("gather_along_axis")
-def _gather_along_axis(x: Tensor, indices: Tensor, *, axis: int = 0, validate_indices: bool = False) -> Tensor:
-    axis %= x.ndim
-    # MIL broadcasts the other axes of x to those of the indices; PyTorch would cut them.
-    shape = [n if i == axis else m for i, (n, m) in enumerate(zip(x.shape, indices.shape, strict=True))]
-    return x.expand(shape).gather(axis, _positive(indices, x.shape[axis]))
-
-
-@moves("gather_nd")
-def _gather_nd(x: Tensor, indices: Tensor, *, batch_dims: int = 0, validate_indices: bool = False) -> Tensor:
-    if batch_dims:
-        return torch.stack([_gather_nd(a, i, batch_dims=batch_dims - 1) for a, i in zip(x, indices, strict=True)])
-    return x[tuple(indices.long().unbind(-1))]
+    return x.unfold(axis, size, stride).movedim(-1, axis + 1)
 
 
 @moves("one_hot")
@@ -94,9 +71,9 @@ def _one_hot(
     return torch.where(hits == torch.arange(one_hot_vector_size).reshape(shape), on_value, off_value)
 
 
-def _positive(indices: Tensor, size: int) -> Tensor:
-    indices = indices.long()
-    return torch.where(indices < 0, indices + size, indices)
+@moves("non_zero")
+def _non_zero(x: Tensor) -> Tensor:
+    return x.nonzero()
 
 
 def _slices(

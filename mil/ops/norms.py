@@ -47,7 +47,17 @@ def _batch_norm(
 def _instance_norm(
     x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None, *, epsilon: float = 1e-5
 ) -> Tensor:
-    return F.instance_norm(x, weight=gamma, bias=beta, eps=epsilon)
+    """Over the axes after the first two; one element there becomes beta, which PyTorch's operator refuses."""
+    over, shape = list(range(2, x.ndim)), [-1, *[1] * (x.ndim - 2)]
+    y = (x - x.mean(over, keepdim=True)) / (x.var(over, correction=0, keepdim=True) + epsilon).sqrt()
+    y = y if gamma is None else y * gamma.reshape(shape)
+    return y if beta is None else y + beta.reshape(shape)
+
+
+@computes("local_response_norm")
+def _local_response_norm(x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """Over `size` neighbouring channels, of which an even size has one more before than after, as in PyTorch."""
+    return F.local_response_norm(x, size, alpha, beta, k)
 
 
 @computes("l2_norm")

@@ -4,6 +4,8 @@ the int32 sums of an integer engine differ from that by float rounding only.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ def _quantize(
     zero_point: Tensor | None = None,
     *,
     axis: int | None = None,
-    output_dtype: str,
+    output_dtype: Literal["int8", "uint8"],
 ) -> Tensor:
     """clip(round(input / scale) + zero_point), halves to even."""
     levels = torch.round(input / _along(scale, input, axis))

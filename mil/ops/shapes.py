@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -66,6 +67,18 @@ def _reverse(x: Tensor, *, axes: Sequence[int] | None = None) -> Tensor:
     return x.flip(list(axes) if axes is not None else list(range(x.ndim)))
 
 
+@moves("reverse_sequence")
+def _reverse_sequence(x: Tensor, lengths: Tensor, *, seq_axis: int = 0, batch_axis: int = 0) -> Tensor:
+    """Turn round the first `lengths[i]` elements along one axis, i counting along the other."""
+    seq_axis, batch_axis = seq_axis % x.ndim, batch_axis % x.ndim
+    index = torch.arange(x.shape[seq_axis])
+    ends = lengths.long()[:, None]
+    sources = torch.where(index < ends, ends - 1 - index, index)  # (batch, steps)
+    shape = [x.shape[a] if a in (seq_axis, batch_axis) else 1 for a in range(x.ndim)]
+    sources = sources if batch_axis < seq_axis else sources.T
+    return x.gather(seq_axis, sources.reshape(shape).expand(x.shape))
+
+
 @moves("concat")
 def _concat(values: tuple[Tensor, ...], *, axis: int, interleave: bool = False) -> Tensor:
     if values[0].ndim == 0:
@@ -96,7 +109,13 @@ def _tile(x: Tensor, *, reps: Sequence[int]) -> Tensor:
 
 
 @moves("pad")
-def _pad(x: Tensor, *, pad: Sequence[int], mode: str = "constant", constant_val: float = 0.0) -> Tensor:
+def _pad(
+    x: Tensor,
+    *,
+    pad: Sequence[int],
+    mode: Literal["constant", "reflect", "replicate"] = "constant",
+    constant_val: float = 0.0,
+) -> Tensor:
     pairs = list(zip(pad[::2], pad[1::2], strict=True))  # of the last axes, outermost first
     if mode == "constant":
         return F.pad(x, [v for pair in reversed(pairs) for v in pair], value=constant_val)
@@ -132,16 +151,6 @@ def _range_1d(*, start: float, end: float, step: float) -> Tensor:
 def _band_part(x: Tensor, *, lower: int = -1, upper: int = -1) -> Tensor:
     x = x if lower < 0 else x.triu(-lower)
     return x if upper < 0 else x.tril(upper)
-
-
-@moves("pixel_shuffle")
-def _pixel_shuffle(x: Tensor, *, upscale_factor: int) -> Tensor:
-    return F.pixel_shuffle(x, upscale_factor)
-
-
-@moves("pixel_unshuffle")
-def _pixel_unshuffle(x: Tensor, *, downscale_factor: int) -> Tensor:
-    return F.pixel_unshuffle(x, downscale_factor)
 
 
 def _filled(x: Tensor, shape: Sequence[int]) -> list[int]:

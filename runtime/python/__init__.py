@@ -1,9 +1,18 @@
-"""Read a bundle and track a face with it. Needs no PyTorch."""
+"""Read a bundle and track a face with it. Needs no PyTorch.
+
+What is named here is for programs that embed QLOT (`docs/api.md`); every other name of the package may change.
+"""
 
 from qlot.runtime.bundle.folder import Bundle
-from qlot.runtime.errors import QlotError
+from qlot.runtime.bundle.manifest import IterationSpec
+from qlot.runtime.errors import BundleError, FrameError, ParityError, QlotError
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate
+from qlot.runtime.network.replay import ReplayReport, replay
 from qlot.runtime.tracking.result import CropBox, Status, TrackResult
 from qlot.runtime.tracking.tracker import Tracker
 
-__all__ = ["Bundle", "CropBox", "Gate", "QlotError", "Status", "TrackResult", "Tracker"]
+__all__ = [
+    "Bundle", "BundleError", "BundleNetwork", "CropBox", "FrameError", "Gate", "IterationSpec", "ParityError",
+    "QlotError", "ReplayReport", "Status", "TrackResult", "Tracker", "replay",
+]  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qlot.cli.main import run, run_export
+from qlot.runtime.extras import pip_line
 
 HEAVY = ["torch", "cv2", "av", "matplotlib", "onnx", "onnxruntime", "coremltools"]
 
@@ -107,11 +108,11 @@ def test_export_without_torch_says_what_to_install() -> None:
     code = NO_TORCH + "from qlot.cli.main import run; run()"
     done = python(code, "export", "--target", "onnx", "--help")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: qlot export needs the export extra: pip install 'qlot-mobile[export]'\n"
+    assert done.stderr == f"error: qlot export needs the export extra: {pip_line('export')}\n"
     overview = python(code, "--help").stdout
     assert "(not installed)" in overview and "inspect" in overview
     done = python(NO_TORCH + "from qlot.cli.main import run_export; run_export()", "--target", "onnx")
-    assert done.returncode == 2 and "pip install 'qlot-mobile[export]'" in done.stderr
+    assert done.returncode == 2 and pip_line("export") in done.stderr
 
 
 def test_train_without_its_extra_says_what_to_install() -> None:
@@ -119,7 +120,7 @@ def test_train_without_its_extra_says_what_to_install() -> None:
     code = "import sys; sys.modules['lightning_fabric'] = None\nfrom qlot.cli.main import run; run()"
     done = python(code, "train", "nano", "--data", "x", "--out", "y")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: qlot train needs the train extra: pip install 'qlot-mobile[train]'\n"
+    assert done.stderr == f"error: qlot train needs the train extra: {pip_line('train')}\n"
 
 
 def test_export_with_torch_is_there(capsys: pytest.CaptureFixture[str]) -> None:

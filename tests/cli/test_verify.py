@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,33 @@ def test_a_report_needs_pytorch_beside_it(
     assert code_of("verify", bundle_fp32, "--report", tmp_path / "page.html") == 2
     assert "--report needs --torch" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-c", "nano"), "--checkpoint needs --torch"),
+        (("--torch", "--threads", "2"), "--threads is for the golden replay"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    bundle_fp32: Path, options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code_of("verify", bundle_fp32, *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_without_a_golden_sequence_the_code_is_not_that_of_a_failure(
+    bundle_fp32: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(bundle_fp32, tmp_path / "bundle")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["golden"] = {"included": False}
+    manifest["files"] = [f for f in manifest["files"] if not f["path"].startswith("golden/")]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    shutil.rmtree(folder / "golden")
+    assert code_of("verify", folder) == 2
+    assert "exported with --no-golden" in capsys.readouterr().err
 
 
 def test_a_page_inside_the_bundle_is_refused(bundle_fp32: Path, capsys: pytest.CaptureFixture[str]) -> None:

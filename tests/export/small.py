@@ -19,7 +19,7 @@ from qlot.export.bundle.spec import tracker_spec
 from qlot.export.calibration.record import RecordedInputs, RecordingNetwork
 from qlot.export.graphs.schemes import PLANS
 from qlot.export.graphs.stages import Stage, make_stages
-from qlot.export.parity.free_run import first_frames
+from qlot.export.parity.reference import first_frames
 from qlot.export.targets.base import Graph, Packed
 from qlot.export.targets.onnx.convert import convert
 from qlot.model.config import QLOTConfig, StageConfig

@@ -15,8 +15,10 @@ import pytest
 from qlot.cli.main import run_export
 from qlot.export import all_targets as matrix
 from qlot.export.all_targets import Outcome, export_apart, export_each
-from qlot.export.pipeline import ExportRequest, Progress
+from qlot.export.request import ExportRequest
 from qlot.runtime import Bundle
+from qlot.runtime.extras import pip_line
+from qlot.runtime.progress import Progress
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals")
 
@@ -130,7 +132,7 @@ def fail(reasons: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[Expor
 
 REASONS = {
     "onnx": "the sky is too low",
-    "tflite": "target tflite needs litert_torch: pip install 'qlot-mobile[tflite]'",
+    "tflite": f"target tflite needs litert_torch: {pip_line('tflite')}",
     "coreml": "a reason so long that no terminal holds it on one line, " * 3 + "which is not broken all the same",
 }
 

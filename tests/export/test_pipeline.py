@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import qlot.export
 from qlot.assets import sample_clip
+from qlot.cli.main import run_export
+from qlot.export.bundle.writer import replacing, write_graphs
 from qlot.export.errors import ExportError, SchemeError
 from qlot.export.graphs.schemes import PLANS
 from qlot.export.pipeline import ExportRequest, export
+from qlot.export.targets.base import Graph, Packed
 from qlot.runtime import Bundle, QlotError
-from qlot.runtime.errors import ParityError, VideoError
+from qlot.runtime.errors import BundleError, ParityError, VideoError
 from qlot.runtime.media.video import VideoReader
 from qlot.runtime.media.video_writer import VideoWriter
 from qlot.runtime.network.replay import replay
@@ -50,6 +57,42 @@ def test_the_report_is_written_whether_the_bundle_passes_or_not(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "page.html"]
 
 
+def test_a_parity_failure_is_the_error_whatever_else_lies_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report keeps the folder that the export made, so the clean-up cannot remove it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(PLANS, "fp32", dataclasses.replace(PLANS["fp32"], median_px=1e-9))
+    with pytest.raises(SystemExit) as stop:
+        run_export(["-t", "onnx", "--layout", "eyes", "-o", "new/b", "--report", "new/r.html"])
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.startswith("error: the median error of the replay is")
+    assert sorted(p.as_posix() for p in Path().rglob("*")) == ["new", "new/r.html"]
+
+
+@pytest.mark.parametrize("place", ["file/page.html", "/proc/page.html"])
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("qlot.export.pipeline._Build", None)  # the work
+    Path("file").write_text("")
+    with pytest.raises(ExportError, match=f"cannot write the report {place}: .*another place with --report"):
+        export(ExportRequest("onnx", out=Path("out"), report=Path(place)))
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_report_that_fails_in_the_end_costs_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise ExportError("the disk went away")
+
+    monkeypatch.setattr("qlot.export.pipeline.write_page", fails)
+    out = tmp_path / "out"
+    with pytest.raises(ExportError, match=rf"the bundle is written, {out}, but not its report: the disk went away"):
+        export(ExportRequest("onnx", layout="eyes", golden=False, out=out, report=tmp_path / "page.html"))
+    assert Bundle.open(out).manifest.parity is not None
+
+
 def test_int8_is_calibrated_on_the_builtin_clip_and_says_so(bundle_int8: Path, bundle_fp32: Path) -> None:
     manifest = Bundle.open(bundle_int8).manifest
     assert manifest.scheme.calibration is not None
@@ -71,12 +114,24 @@ def test_the_bundle_is_the_same_from_any_folder_and_twice(bundle_int8: Path, tmp
     ]
 
 
+def test_the_public_function_is_the_whole_export_and_light_to_import(tmp_path: Path) -> None:
+    code = "import sys, qlot.export; print(qlot.export.__all__, 'torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "['export'] False\n"
+    heard: list[str] = []
+    result = qlot.export.export("onnx", tmp_path / "eyes", layout="eyes", golden=False, progress=heard.append)
+    assert result.bundle.path == tmp_path / "eyes" and heard[-1] == "verifying the written bundle"
+    assert Bundle.open(result.bundle.path).manifest == result.bundle.manifest  # what is returned is what was written
+    with pytest.raises(ExportError, match="--packing single-file is for tflite alone"):
+        qlot.export.export("onnx", tmp_path / "other", packing="single-file")
+
+
 def test_a_bundle_without_golden_says_so_and_cannot_be_verified(tmp_path: Path) -> None:
     bundle = export(ExportRequest("onnx", layout="eyes", golden=False, out=tmp_path / "eyes")).bundle
     assert not bundle.manifest.golden.included
     assert not (bundle.path / "golden").exists()
     assert len(bundle.manifest.layout.points) == 36
-    with pytest.raises(ParityError, match="--no-golden"):
+    with pytest.raises(BundleError, match="--no-golden"):
         replay(bundle)
 
 
@@ -120,6 +175,38 @@ def test_an_existing_folder_is_refused_and_only_a_bundle_replaced(bundle_fp32: P
     shutil.copytree(bundle_fp32, old)
     assert "refiner_unrolled" not in export(ExportRequest("onnx", out=old, force=True)).bundle.manifest.stages
     assert sorted(p.name for p in tmp_path.iterdir()) == ["old", "precious"]
+
+
+def test_an_empty_folder_is_filled_with_force(tmp_path: Path) -> None:
+    out = tmp_path / "empty"
+    out.mkdir()
+    with pytest.raises(ExportError, match="exists already"), replacing(out, force=False):
+        pass
+    with replacing(out, force=True) as folder:
+        (folder / "file").write_text("")
+    assert [p.name for p in out.iterdir()] == ["file"]
+    with pytest.raises(ExportError, match="is not a bundle"), replacing(out, force=True):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["empty"]
+
+
+def test_a_failing_clean_up_does_not_replace_the_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), replacing(tmp_path / "new" / "b", force=False):
+        (tmp_path / "new" / "of another").write_text("")
+        raise KeyError
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["of another"]
+
+
+def test_a_full_disk_is_said_with_the_file(tmp_path: Path) -> None:
+    graph = Graph(bytes(5000), ".onnx", 0, {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError) as failed:
+            write_graphs(tmp_path, Packed({"extractor": graph}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert failed.value.filename == str(tmp_path / "extractor.onnx")
 
 
 def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from qlot.assets import sample_clip
 from qlot.cli.main import run_export
 from qlot.model.weights import weights_path
+from qlot.runtime.extras import pip_line
 from qlot.runtime.media.video import VideoReader
 from qlot.runtime.media.video_writer import VideoWriter
 
@@ -51,8 +51,8 @@ CASES: list[Case] = [
     (one_frame, "one.mp4 has 1 frames, calibration needs at least 32: use a longer clip."),
     (half_a_checkpoint, "half.safetensors is not a readable"),
     (no_folder, "cannot write beside"),
-    (lambda: ["-t", "coreml"], "target coreml needs coremltools: pip install 'qlot-mobile[coreml]'"),
-    (lambda: ["-t", "tflite"], "target tflite needs litert_torch: pip install 'qlot-mobile[tflite]'"),
+    (lambda: ["-t", "coreml"], f"target coreml needs coremltools: {pip_line('coreml')}"),
+    (lambda: ["-t", "tflite"], f"target tflite needs litert_torch: {pip_line('tflite')}"),
     pytest.param(
         read_only_folder,
         "cannot write beside",
@@ -86,21 +86,26 @@ def test_one_line_a_code_and_nothing_left(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_ctrl_c_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_middle_leaves_nothing_behind(number: signal.Signals, code: int, tmp_path: Path) -> None:
     """In the middle: the temporary folder is there, and the work on it has begun."""
+    temporary, here = tmp_path / "temporary", tmp_path / "here"
+    temporary.mkdir()
+    here.mkdir()
     command = [sys.executable, "-c", "from qlot.cli.main import run_export; run_export()"]
     run = subprocess.Popen(
         [*command, "-t", "onnx", "-c", "nano", "-o", "new/out"],
-        cwd=tmp_path,
+        cwd=here,
+        env={**os.environ, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("new/.out.*/new")):
-        assert run.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    run.send_signal(signal.SIGINT)
+    assert run.stdout is not None
+    assert run.stdout.readline() == "tracking 120 parity frames in PyTorch\n"  # a line for each step, as it begins
+    assert list(here.glob("new/.out.*/new"))
+    run.send_signal(number)
     _, errors = run.communicate(timeout=120)
-    assert (run.returncode, errors) == (130, "")
-    assert list(tmp_path.iterdir()) == []
+    assert (run.returncode, errors) == (code, "")
+    assert list(here.iterdir()) == []
+    assert {p.name for p in temporary.iterdir()} <= {".ses"}  # ONNX Runtime's own, one for all processes

@@ -23,11 +23,13 @@ with quiet():
     from coremltools.converters.mil.mil import types
 
 from qlot.mil import FeedError, MilError, OpError, PackageError, Program, calibration, from_model, load
+from qlot.mil.control import CONTROL
 from qlot.mil.package import load_program, read_spec
-from qlot.mil.registry import KERNELS, Kernel
+from qlot.mil.registry import KERNELS, REFUSED, Kernel
 
 __all__ = [
-    "KERNELS", "FeedError", "Kernel", "MilError", "OpError", "PackageError", "Program", "calibration", "ct",
+    "CONTROL", "KERNELS", "REFUSED", "FeedError", "Kernel", "MilError", "OpError", "PackageError", "Program",
+    "calibration", "ct",
     "from_model", "load", "load_program", "mb", "model", "normal", "program", "quiet", "read_spec", "run", "run_op",
     "save",
 ]  # fmt: skip
@@ -38,6 +40,10 @@ ELEMENTS = {
     np.dtype(np.float32): types.fp32,
     np.dtype(np.int32): types.int32,
     np.dtype(np.bool_): types.bool,
+    np.dtype(np.int8): types.int8,
+    np.dtype(np.uint8): types.uint8,
+    np.dtype(np.int16): types.int16,
+    np.dtype(np.uint16): types.uint16,
 }
 
 

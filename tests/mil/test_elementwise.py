@@ -156,3 +156,12 @@ def test_casts_cut_towards_zero() -> None:
     (half,) = build.run_op("cast", {"x": np.float32([1 / 3, 70000, 1e-9])}, dtype="fp16")
     assert half.dtype == np.float16
     assert_array_equal(half, np.float16([1 / 3, np.inf, 0]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_large_softplus_is_its_argument(dtype: Any) -> None:
+    x = np.array([[-5, -1], [99, 100], [2000, 0]], dtype).T[None]
+    alpha, beta = np.array([1, 2], dtype), np.array([1, 0.5], dtype)
+    (y,) = build.run_op("softplus_parametric", {"x": x}, alpha=alpha, beta=beta)
+    want = np.float64([1, 2])[:, None] * np.logaddexp(0, np.float64([1, 0.5])[:, None] * x)
+    assert_allclose(y, want, rtol=1e-3 if dtype is np.float16 else 1e-6)

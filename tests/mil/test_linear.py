@@ -107,6 +107,43 @@ def test_a_pooling_window_outside_the_input_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("exclude", [True, False])
+@pytest.mark.parametrize("ceil", [True, False])
+def test_padding_above_half_a_window(exclude: bool, ceil: bool) -> None:
+    x, pads = build.normal(1, 2, 5, 4), [2, 2, 1, 1]
+    options = {"kernel_sizes": [3, 2], "strides": [2, 1], "pad_type": "custom", "pad": pads, "ceil_mode": ceil}
+    (x64,) = torch64(x)
+    whole = F.pad(x64, (1, 1, 2, 2), value=-np.inf)
+    close(build.run_op("max_pool", {"x": x}, **options)[0], F.max_pool2d(whole, (3, 2), (2, 1)))
+    counted = F.pad(torch.ones_like(x64), (1, 1, 2, 2), value=0.0 if exclude else 1.0)
+    mean, share = (F.avg_pool2d(m, (3, 2), (2, 1)) for m in (F.pad(x64, (1, 1, 2, 2)), counted))
+    if not exclude:
+        (y,) = build.run_op("avg_pool", {"x": x}, **options)
+        close(y, mean / share)
+    (y,) = build.run_op("l2_pool", {"x": x}, **options)
+    close(y, (F.avg_pool2d(F.pad(x64**2, (1, 1, 2, 2)), (3, 2), (2, 1)) * 6).sqrt())
+
+
+@pytest.mark.parametrize("sizes", [(5,), (5, 4)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (2, 3), (4, 1)])
+def test_transposed_convolution_of_same_padding_is_the_gradient(
+    sizes: tuple[int, ...], kernel: int, stride: int
+) -> None:
+    axes = len(sizes)
+    x, weight = build.normal(1, 2, *sizes), build.normal(2, 3, *[kernel] * axes, seed=1)
+    b = build.normal(3, seed=2)
+    options = {"pad_type": "same", "strides": [stride] * axes, "bias": b}
+    (y,) = build.run_op("conv_transpose", {"x": x}, weight=weight, **options)
+    assert y.shape == (1, 3, *(n * stride for n in sizes))
+    x64, w64, b64 = torch64(x, weight, b)
+    start = torch.zeros(y.shape, dtype=torch.float64, requires_grad=True)
+    total = max(0, kernel - stride) if sizes else 0
+    less = total // 2
+    there = CONV[axes](F.pad(start, [less, total - less] * axes), w64, stride=stride)
+    there.backward(x64)
+    close(y, start.grad + b64.reshape(-1, *[1] * axes))
+
+
+@pytest.mark.parametrize("exclude", [True, False])
 def test_uneven_pooling_by_hand(exclude: bool) -> None:
     x = np.float32([[[-4.0, -2.0, -6.0]]])
     options = {"kernel_sizes": [2], "strides": [2], "pad_type": "custom", "pad": [0, 1]}
@@ -131,6 +168,18 @@ def test_linear(bias: bool) -> None:
     x, weight, b = build.normal(2, 3, 4), build.normal(5, 4, seed=1), build.normal(5, seed=2)
     (y,) = build.run_op("linear", {"x": x}, weight=weight, **({"bias": b} if bias else {}))
     close(y, x.astype(np.float64) @ weight.T + (b if bias else 0))
+
+
+def test_products_of_floats_and_integers() -> None:
+    x, y = build.normal(2, 3), np.int32([[1, -2], [3, 4], [0, 5]])
+    (z,) = build.run_op("matmul", {"x": x}, y=y)
+    assert z.dtype == np.float32
+    close(z, x.astype(np.float64) @ y)
+    (z,) = build.run_op("linear", {"x": x}, weight=np.int32([[1, 2, 3]]), bias=np.int32([7]))
+    close(z, x.astype(np.float64) @ [[1], [2], [3]] + 7)
+    (z,) = build.run_op("matmul", {"x": y.T, "y": y})
+    assert z.dtype == np.int32
+    close(z, y.T @ y)
 
 
 def test_einsum() -> None:
@@ -176,6 +225,30 @@ def test_other_norms() -> None:
     close(y, want)
     (y,) = build.run_op("l2_norm", {"x": x}, epsilon=0.1)
     close(y, x64 / np.sqrt((x64**2).sum((1, 2, 3), keepdims=True) + 0.1))
+
+
+def test_a_norm_of_one_element_is_its_offset() -> None:
+    x, beta = build.normal(2, 3, 1, 1), build.normal(3, seed=1)
+    gamma = build.normal(3, seed=2)
+    (y,) = build.run_op("instance_norm", {"x": x}, gamma=gamma, beta=beta)
+    close(y, np.broadcast_to(beta[:, None, None], x.shape))
+
+
+def test_statistics_of_another_precision_than_epsilon() -> None:
+    """coremltools writes such a program where epsilon is left out, and cannot read it."""
+    mb, x = build.mb, build.normal(2, 3, 4, dtype=np.float16)
+    mean, variance = np.float16([0.5, 1, -1]), np.float16([1, 2, 0.5])
+    model = build.model(lambda x: mb.batch_norm(x=x, mean=mean, variance=variance), {"x": x})
+    (y,) = build.from_model(model).run({"x": x}).values()
+    want = (x.astype(np.float64) - mean[:, None]) / np.sqrt(variance[:, None].astype(np.float64) + 1e-5)
+    assert_allclose(y, want, atol=2e-3)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_local_response_norm(size: int) -> None:
+    x = build.normal(2, 4, 3, 2)
+    (y,) = build.run_op("local_response_norm", {"x": x}, size=size, alpha=0.5, beta=0.6, k=0.7)
+    close(y, F.local_response_norm(torch64(x)[0], size, 0.5, 0.6, 0.7))
 
 
 @pytest.mark.parametrize("masked", [True, False])

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from tests.mil import build
-from tests.mil.build import KERNELS, FeedError, Kernel, OpError, Program, load
+from tests.mil.build import CONTROL, KERNELS, REFUSED, FeedError, Kernel, OpError, Program, from_model, load
 
 mb = build.mb
 X = build.normal(2, 3)
@@ -160,3 +160,111 @@ def test_states_live_between_runs_and_apart(tmp_path: Path) -> None:
     assert_array_equal(one["total"], 3 * ones)
     with pytest.raises(FeedError, match=r"state: missing \['total'\]"):
         program.run({"x": ones})
+
+
+def test_an_operation_that_stays_out_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(KERNELS, "relu")
+    monkeypatch.setitem(REFUSED, "relu", "nobody needs it")
+    with pytest.raises(OpError, match=r"'relu' .* is not known to this interpreter: nobody needs it"):
+        make(lambda x: mb.relu(x=x))
+
+
+def test_every_operation_of_mil_is_covered_or_refused_by_name() -> None:
+    from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
+
+    known = KERNELS.keys() | CONTROL.keys() | REFUSED.keys() | {"const"}
+    missing = {op for op in SSAOpRegistry.core_ops if not op.startswith("constexpr_")} - known
+    assert not missing
+    unnamed = {
+        (op, version, name)
+        for op, versions in SSAOpRegistry.core_ops.items()
+        if op in KERNELS
+        for version, kind in versions.items()
+        for name in kind.input_spec.input_types.keys() - KERNELS[op].tensors - KERNELS[op].attributes
+    }
+    assert not unnamed
+
+
+def flexible(shape: Any, dtype: Any = np.float32) -> Program:
+    import torch
+
+    ct = build.ct
+    with build.quiet():
+        traced = torch.jit.trace(torch.nn.Softmax(-1), torch.zeros(1, 4))
+        model = ct.convert(
+            traced,
+            inputs=[ct.TensorType(name="x", shape=shape, dtype=dtype)],
+            outputs=[ct.TensorType(name="y", dtype=dtype)],
+            minimum_deployment_target=ct.target.iOS17,
+            compute_precision=ct.precision.FLOAT32,
+            skip_model_load=True,
+        )
+    return from_model(model)
+
+
+def test_a_size_outside_its_range_is_refused() -> None:
+    program = flexible(build.ct.Shape(shape=(1, build.ct.RangeDim(2, 5))))
+    assert program.inputs[0].ranges == ((1, 1), (2, 5))
+    for n in (2, 5):
+        assert program.run({"x": np.ones((1, n), np.float32)})["y"].shape == (1, n)
+    for n in (1, 6):
+        with pytest.raises(FeedError, match=rf"float32 \(1, {n}\); the program takes float32 \(1, 2 to 5\)"):
+            program.run({"x": np.ones((1, n), np.float32)})
+
+
+def test_only_the_shapes_that_a_model_lists_are_taken() -> None:
+    program = flexible(build.ct.EnumeratedShapes(shapes=[(1, 4), (1, 8)]))
+    assert program.run({"x": np.ones((1, 8), np.float32)})["y"].shape == (1, 8)
+    with pytest.raises(FeedError, match=r"takes float32 \(1, 4\) or \(1, 8\)"):
+        program.run({"x": np.ones((1, 6), np.float32)})
+
+
+@pytest.mark.parametrize("flexibility", ["range", "listed"])
+def test_sizes_of_images_are_checked_too(flexibility: str) -> None:
+    ct = build.ct
+    sizes: Any = {
+        "range": ct.Shape(shape=(1, 3, ct.RangeDim(4, 8), ct.RangeDim(4, 16))),
+        "listed": ct.EnumeratedShapes(shapes=[(1, 3, 4, 4), (1, 3, 8, 8)]),
+    }
+    import torch
+
+    with build.quiet():
+        model = ct.convert(
+            torch.jit.trace(torch.nn.ReLU(), torch.zeros(1, 3, 4, 4)),
+            inputs=[ct.ImageType(name="x", shape=sizes[flexibility])],
+            outputs=[ct.TensorType(name="y", dtype=np.float32)],
+            minimum_deployment_target=ct.target.iOS17,
+            compute_precision=ct.precision.FLOAT32,
+            skip_model_load=True,
+        )
+    program = from_model(model)
+    assert program.images == {"x": "RGB"}
+    dtype = program.inputs[0].dtype
+    assert program.run({"x": np.ones((1, 3, 8, 8), dtype)})["y"].shape == (1, 3, 8, 8)
+    wanted = r"\(1, 3, 4 to 8, 4 to 16\)" if flexibility == "range" else r"\(1, 3, 4, 4\) or \(1, 3, 8, 8\)"
+    with pytest.raises(FeedError, match=wanted):
+        program.run({"x": np.ones((1, 3, 9, 8), dtype)})
+
+
+@pytest.mark.parametrize("labels", [["cat", "dog", "ant"], [4, 7, 9]])
+def test_a_classifier_names_the_likeliest(labels: list[Any]) -> None:
+    import torch
+
+    ct = build.ct
+    with build.quiet():
+        model = ct.convert(
+            torch.jit.trace(torch.nn.Softmax(-1), torch.zeros(1, 3)),
+            inputs=[ct.TensorType(name="x", shape=(1, 3), dtype=np.float32)],
+            classifier_config=ct.ClassifierConfig(labels),
+            minimum_deployment_target=ct.target.iOS17,
+            skip_model_load=True,
+        )
+    program = from_model(model)
+    label, chances = program.outputs
+    assert program.classes == tuple(labels)
+    assert (label.dtype, label.shape) == ("str" if isinstance(labels[0], str) else "int64", ())
+    assert (chances.dtype, chances.shape) == ("float32", (3,))
+    x = np.float32([[0, 3, 1]])
+    found = program.run({"x": x})
+    assert found[label.name] == labels[1]
+    np.testing.assert_allclose(found[chances.name], (np.exp(x) / np.exp(x).sum())[0], atol=1e-3)

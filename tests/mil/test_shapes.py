@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -290,7 +291,96 @@ def test_nearest_neighbours() -> None:
     assert_array_equal(y, x[:, :, :1].repeat(2, 3))
 
 
-def test_an_unknown_option_is_an_error() -> None:
-    with pytest.raises(OpError, match="NEAREST_NEIGHBOR"):
-        options = {"resized_dims": np.uint32(2), "interpolation_mode": "NEAREST_NEIGHBOR"}
-        build.run_op("resize", {"x": X}, shape=[8, 8], **options)
+@pytest.mark.parametrize(("scale", "sources"), [(1.6, [0, 0, 1, 2, 2, 3]), (1.12, [0, 1, 2, 3]), (0.67, [0, 2])])
+def test_nearest_neighbours_by_a_fraction(scale: float, sources: list[int]) -> None:
+    """Pixels come by the ratio of the sizes, as in coremltools' test of Core ML; PyTorch goes by the factor."""
+    x = build.normal(1, 1, 1, 4)
+    options = {"scale_factor_height": np.float32(1), "scale_factor_width": np.float32(scale)}
+    (y,) = build.run_op("upsample_nearest_neighbor", {"x": x}, **options)
+    assert_array_equal(y, x[..., sources])
+    tensor = torch.from_numpy(x)
+    assert_array_equal(y, F.interpolate(tensor, scale_factor=(1, scale), mode="nearest", recompute_scale_factor=True))
+
+
+def test_the_newer_resize_rounds_to_the_nearest() -> None:
+    """coremltools' one example: 2 rows become 3."""
+    x = build.normal(1, 1, 2, 1)
+    options = {"resized_dims": np.uint32(2), "interpolation_mode": "NEAREST_NEIGHBOR"}
+    (y,) = build.run_op("resize", {"x": x}, shape=[1, 1, 3, 2], **options)
+    assert_array_equal(y, x[:, :, [0, 1, 1]].repeat(2, 3))
+
+
+def test_an_option_that_is_not_known_is_refused_at_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = build.KERNELS["resize"]
+    choices = {**kernel.choices, "interpolation_mode": ("LINEAR",)}
+    monkeypatch.setitem(build.KERNELS, "resize", replace(kernel, choices=choices))
+    options = {"resized_dims": np.uint32(2), "interpolation_mode": "NEAREST_NEIGHBOR"}
+    built = build.program(lambda x: build.mb.resize(x=x, shape=[8, 8], name="y", **options), {"x": X})
+    with pytest.raises(OpError, match=r"'resize' .output 'y' .*: interpolation_mode 'NEAREST_NEIGHBOR' is not"):
+        build.Program(built.functions["main"], ("main",), "main")
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16])
+def test_small_integers_move_as_they_are(dtype: Any) -> None:
+    x = np.arange(np.iinfo(dtype).max - 5, np.iinfo(dtype).max + 1).astype(dtype).reshape(2, 3)
+    mb, indices = build.mb, np.array([1, 0], dtype)
+    (y,) = build.run_op("reverse", {"x": x}, axes=[1])
+    assert y.dtype == dtype
+    assert_array_equal(y, x[:, ::-1])
+    (y,) = build.run_op("gather", {"x": x, "indices": indices}, axis=1)
+    assert y.dtype == dtype
+    assert_array_equal(y, x[:, [1, 0]])
+    (y,) = build.run_op("gather_along_axis", {"x": x, "indices": np.array([[1], [2]], dtype)}, axis=1)
+    assert_array_equal(y, x[[0, 1], [1, 2]][:, None])
+    (y,) = build.run(lambda x: mb.slice_by_index(x=x, begin=[0, 2], end=[2, 0], stride=[1, -1]), {"x": x})
+    assert_array_equal(y, x[0:2, 2:0:-1])
+    values, _ = build.run_op("topk", {"x": x}, build.ct.target.iOS17, k=2, axis=1)
+    assert values.dtype == dtype
+    assert_array_equal(values, np.sort(x, 1)[:, :0:-1])
+
+
+def test_negative_steps_beside_a_squeezed_axis() -> None:
+    x, mb = build.normal(3, 4, 5), build.mb
+    options = {"begin": [-1, 3, 0], "end": [0, 0, 5], "stride": [1, -2, 1], "squeeze_mask": [True, False, False]}
+    (y,) = build.run(lambda x: mb.slice_by_index(x=x, **options), {"x": x})
+    assert_array_equal(y, x[-1, 3:0:-2])
+    update = build.normal(2, 5, seed=1)
+    options = {"begin": [1, 3, 0], "end": [2, 0, 5], "stride": [1, -2, 1], "squeeze_mask": [True, False, False]}
+    body = lambda x, u: mb.slice_update(x=x, update=u, **options)  # noqa: E731
+    (y,) = build.run(body, {"x": x, "u": update}, build.ct.target.iOS18)
+    want = x.copy()
+    want[1, 3:0:-2] = update
+    assert_array_equal(y, want)
+
+
+def test_blocks_of_pixels_become_channels_and_batches() -> None:
+    x = build.normal(2, 3, 4, 6)
+    (y,) = build.run_op("space_to_depth", {"x": x}, block_size=2)
+    want = x.reshape(2, 3, 2, 2, 3, 2).transpose(0, 3, 5, 1, 2, 4).reshape(2, 12, 2, 3)
+    assert_array_equal(y, want)
+    assert_array_equal(build.run_op("depth_to_space", {"x": y}, block_size=2)[0], x)
+    (y,) = build.run_op("space_to_batch", {"x": x}, block_shape=[2, 3], paddings=[[1, 1], [0, 3]])
+    padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (0, 3)])
+    want = np.stack([padded[:, :, i::2, j::3] for i in range(2) for j in range(3)]).reshape(12, 3, 3, 3)
+    assert_array_equal(y, want)
+    (back,) = build.run_op("batch_to_space", {"x": y}, block_shape=[2, 3], crops=[[1, 1], [0, 3]])
+    assert_array_equal(back, x)
+
+
+@pytest.mark.parametrize(("seq_axis", "batch_axis"), [(1, 0), (0, 1)])
+def test_reverse_sequence(seq_axis: int, batch_axis: int) -> None:
+    x, lengths = build.normal(3, 4, 2), [2, 0, 3, 4][: 3 if batch_axis == 0 else 4]
+    lengths = [min(n, x.shape[seq_axis]) for n in lengths]
+    (y,) = build.run_op("reverse_sequence", {"x": x}, lengths=lengths, seq_axis=seq_axis, batch_axis=batch_axis)
+    want = np.moveaxis(x.copy(), [batch_axis, seq_axis], [0, 1])
+    for row, n in zip(want, lengths, strict=True):
+        row[:n] = row[:n][::-1].copy()
+    assert_array_equal(y, np.moveaxis(want, [0, 1], [batch_axis, seq_axis]))
+
+
+def test_windows_and_non_zero() -> None:
+    x = build.normal(2, 7, 3)
+    (y,) = build.run_op("sliding_windows", {"x": x}, axis=1, size=3, stride=2)
+    assert_array_equal(y, np.stack([x[:, i : i + 3] for i in (0, 2, 4)], 1))
+    mask = np.float32([[0, 2, 0], [-1, 0, 3]])
+    assert_array_equal(build.run_op("non_zero", {"x": mask})[0], np.argwhere(mask))

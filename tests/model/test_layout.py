@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlot.model import layout as module
 from qlot.model.layout import MIRROR_TOLERANCE, Layout, LayoutError, available_layouts, load_layout, mirror_by_geometry
+from qlot.runtime.bundle.limits import MAX_LANDMARKS
 from qlot.runtime.bundle.manifest import LayoutSpec
 
 SIZES = {"wflw98": 98, "ibug68": 68, "synth70": 70, "mediapipe478": 478, "eyes": 36}
@@ -245,6 +246,7 @@ def test_a_point_off_by_more_than_the_tolerance_is_named(
         mirror_by_geometry(points, names)
 
 
+@settings(max_examples=40)
 @given(symmetric(), st.data())
 def test_a_users_file_round_trips(
     tmp_path_factory: pytest.TempPathFactory, case: tuple[np.ndarray, tuple[int, ...]], data: st.DataObject
@@ -253,13 +255,14 @@ def test_a_users_file_round_trips(
     n = len(points)
     index = st.integers(0, n - 1)
     pair = st.lists(index, min_size=2, max_size=2, unique=True)
-    names = data.draw(st.lists(st.text(min_size=1).filter(str.strip), min_size=n, max_size=n, unique=True))
+    name = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", fullmatch=True)
+    names = data.draw(st.lists(name, min_size=n, max_size=n, unique=True))
     eyes = sorted(data.draw(pair), key=lambda i: points[i, 0])  # right before left
     spec = {
         "name": "mine",
         "points": points.tolist(),
         "names": names,
-        "groups": data.draw(st.dictionaries(st.text(min_size=1).filter(str.strip), st.lists(index, unique=True))),
+        "groups": data.draw(st.dictionaries(name, st.lists(index, unique=True))),
         "mirror": list(mirror),
         "edges": data.draw(st.lists(pair)),
         "outer_eyes": data.draw(st.sampled_from([None, eyes])),
@@ -268,6 +271,30 @@ def test_a_users_file_round_trips(
     first = load_layout(write(tmp_path_factory.mktemp("layout"), spec | {"source": "me", "note": "any"}))
     assert first.spec() == spec and first.source == "me"
     assert LayoutSpec.model_validate(spec).model_dump(mode="json") == spec
+
+
+@pytest.mark.parametrize("bad", ["=1+1", "-a", "a b", "é", "../x", "a\x1b", "x" * 101, "a\n"])
+def test_what_is_no_name_for_a_bundle_is_none_for_a_layout(tmp_path: Path, bad: str) -> None:
+    good = {"name": "x", "points": PAIR, "names": ["a", "b"], "groups": {"g": [0]}}
+    for change in ({"name": bad}, {"names": [bad, "b"]}, {"groups": {bad: [0]}}):
+        with pytest.raises(LayoutError, match="must be 1 to 100 letters"):
+            load_layout(write(tmp_path, good | change))
+        spec = load_layout(write(tmp_path, good)).spec() | change
+        with pytest.raises(ValueError, match="String should"):
+            LayoutSpec.model_validate(spec)
+
+
+def test_a_layout_is_no_larger_than_a_bundle_takes(tmp_path: Path) -> None:
+    many = [[0.001 * (i % 2), 0.0, 0.0] for i in range(MAX_LANDMARKS + 1)]
+    whole = load_layout(write(tmp_path, {"points": many[1:], "mirror": list(range(MAX_LANDMARKS))}))
+    LayoutSpec.model_validate(whole.spec() | {"groups": {f"g{i}": [0] for i in range(1000)}})
+    for change, message in (
+        ({"points": many, "mirror": []}, "points has 4097 entries, 4096 are allowed"),
+        ({"points": PAIR, "groups": {f"g{i}": [0] for i in range(1001)}}, "1001 groups, 1000 are allowed"),
+        ({"points": PAIR, "edges": [[0, 1]] * (8 * MAX_LANDMARKS + 1)}, "edges has 32769 entries, 32768 are allowed"),
+    ):
+        with pytest.raises(LayoutError, match=message):
+            load_layout(write(tmp_path, change))
 
 
 @given(st.sets(st.integers(0, 97), min_size=2), st.randoms())
@@ -336,11 +363,11 @@ def test_a_layout_cannot_be_changed() -> None:
         ({"points": [[0, 0, 0.1]]}, "at least two must differ in x or y"),
         ({"points": [*PAIR, [0.1, 0, 0]]}, "no mirror partner .* for point_002: give 'mirror'"),
         ({"points": PAIR, "flip": [1, 0]}, "unknown field flip; known are"),
-        ({"points": PAIR, "name": " "}, "name must be non-empty text"),
+        ({"points": PAIR, "name": " "}, "name must be 1 to 100 letters"),
         ({"points": PAIR, "source": 3}, "source must be text"),
         ({"points": PAIR, "names": ["a"]}, "names has 1 entries for 2 points"),
         ({"points": PAIR, "names": ["a", "a"]}, "names must be unique, repeated: a"),
-        ({"points": PAIR, "names": ["a", 1]}, r"names\[1\] must be non-empty text"),
+        ({"points": PAIR, "names": ["a", 1]}, r"names\[1\] must be 1 to 100 letters"),
         ({"points": PAIR, "names": "ab"}, "names must be a list"),
         ({"points": PAIR, "mirror": None}, "mirror must be a list"),
         ({"points": PAIR, "mirror": [1]}, "mirror has 1 entries for 2 points"),
@@ -349,7 +376,7 @@ def test_a_layout_cannot_be_changed() -> None:
         ({"points": PAIR, "mirror": [1, 0.0]}, "mirror: 0.0 is not the index"),
         ({"points": PAIR, "mirror": [True, 0]}, "mirror: True is not the index"),
         ({"points": PAIR, "groups": [0]}, "groups must be an object"),
-        ({"points": PAIR, "groups": {"": [0]}}, "group's name must be non-empty"),
+        ({"points": PAIR, "groups": {"": [0]}}, "group's name must be 1 to 100 letters"),
         ({"points": PAIR, "groups": {"eye": [0, 2]}}, "groups.eye: 2 is not the index"),
         ({"points": PAIR, "groups": {"eye": [0, 0]}}, "groups.eye lists a landmark twice"),
         ({"points": PAIR, "edges": [[0, 1], [0, -1]]}, r"edges\[1\]: -1 is not the index"),

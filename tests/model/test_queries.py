@@ -7,7 +7,7 @@ import torch
 
 from qlot.model.config import QLOTConfig
 from qlot.model.queries import FourierEncoding, IdentityEncoder, TemplateEncoder
-from tests.model.test_config import ONE_LEVEL
+from tests.model.small import ONE_LEVEL
 
 CONFIG = QLOTConfig()
 

@@ -10,7 +10,7 @@ from qlot.runtime.tracking.result import CropBox, Status, TrackResult
 LAYOUT = LayoutSpec(
     name="four",
     points=((-0.5, 0.3, 0.0), (0.5, 0.3, 0.0), (0.0, 0.0, 0.2), (0.0, -0.5, 0.0)),
-    names=("left, eye", "right eye", 'the "nose"', "mouth"),
+    names=("left_eye", "right_eye", "nose", "mouth"),
     groups={"eyes": (0, 1)},
     mirror=(1, 0, 2, 3),
     edges=((0, 2), (1, 2)),

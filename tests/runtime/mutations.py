@@ -27,13 +27,15 @@ from qlot.runtime.errors import QlotError
 from tests.runtime.bundles import rehash
 
 SECONDS = 60  # a case that takes longer hangs
-MEMORY = 8 * 2**30  # bytes of address space
+MEMORY = 5 * 2**30  # bytes of address space
 GRAPHS = ["extractor.onnx", "refiner.onnx", "refiner_unrolled.onnx"]
 GOLDEN = ["golden/index.json", "golden/data.bin"]
 VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 2**31, 2**63, -(2**64), 10**400, 0.5, -0.0, 1e308, 5e-324, "", "0", "1", "x" * 5000,
     "\x00", "../../etc/passwd", "é", "𝔘", "\ud800", [], {}, [[]], {"": None}, [0] * 3000, float("nan"), float("inf"),
-    float("-inf"), "1.2", "2.0", "0.9", "999999.0", "tflite", "coreml", "dense", "onnx", 0.1 + 0.2, 1.0, 2.0,
+    float("-inf"), "1.2", "2.0", "0.9", "999999.0", 10**12, 2**34, 20_000, int("9" * 4000), [0.5] * 100_000,
+    "\x1b]0;owned\x07", "=cmd|'/C calc'!A0", "\u202e", {f"f{i}": 0 for i in range(5000)}, "tflite", "coreml", "dense",
+    "onnx", 0.1 + 0.2, 1.0, 2.0,
 ]  # fmt: skip
 PATHS = [
     "../extractor.onnx", "/etc/passwd", "a//b", "./extractor.onnx", "golden/../extractor.onnx", "a\\b", "..\\x", "C:x",
@@ -62,7 +64,8 @@ def attempt(folder: Path) -> str:
             session.run({t.name: np.zeros(t.shape, t.dtype) for t in session.inputs})
         bundle.golden()
     except QlotError as e:
-        if not 10 < len(str(e).encode()) < 20_000:  # must also be encodable: lone surrogates are not
+        # A message must be encodable, which lone surrogates are not, and must not steer the terminal.
+        if not 10 < len(str(e).encode()) < 20_000 or not str(e).isprintable():
             raise AssertionError(f"a poor message: {e!a}") from e
         return type(e).__name__
     return "opened"
@@ -286,7 +289,46 @@ def _external(rng: random.Random, model: onnx.ModelProto) -> None:
         entry.key, entry.value = key, value.replace("\ud800", "")
 
 
-PROTO_CHANGES = [_dims, _raw, _index, _attribute, _operator, _wire, _remove, _interface, _version, _external]
+def _graph_inside(rng: random.Random, model: onnx.ModelProto) -> None:
+    """An operator that holds a graph, such as a loop of 2**62 rounds."""
+    node = rng.choice(model.graph.node)
+    node.op_type = rng.choice(["Loop", "If", "Scan", "Relu"])
+    node.attribute.add(name="body", type=onnx.AttributeProto.GRAPH, g=onnx.GraphProto(name="b"))
+
+
+def _many(rng: random.Random, model: onnx.ModelProto) -> None:
+    node = rng.choice(model.graph.node)
+    model.graph.node.extend([node] * rng.choice([2, 100, 30_000]))
+
+
+def _greedy_value(rng: random.Random, model: onnx.ModelProto) -> None:
+    shape = rng.choice([[2**40], [2**20] * 3, [1] * 1000, [-1, 2**62]])
+    name = rng.choice([o for n in model.graph.node for o in n.output])
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+
+
+def _terminal(rng: random.Random, model: onnx.ModelProto) -> None:
+    """A name that would steer a terminal, in a message of the engine."""
+    node = rng.choice(model.graph.node)
+    node.name, node.op_type = "\x1b[2J\x1b]0;owned\x07", rng.choice(["Nonsense\x1b[2J", node.op_type])
+
+
+PROTO_CHANGES = [
+    _graph_inside,
+    _many,
+    _greedy_value,
+    _terminal,
+    _dims,
+    _raw,
+    _index,
+    _attribute,
+    _operator,
+    _wire,
+    _remove,
+    _interface,
+    _version,
+    _external,
+]
 
 
 # --- paths -----------------------------------------------------------------------------------------------------------
@@ -338,11 +380,65 @@ def paths_disk(rng: random.Random, folder: Path) -> None:
         victim.mkdir()
 
 
+# --- greed -----------------------------------------------------------------------------------------------------------
+
+
+def manifest_greedy(rng: random.Random, folder: Path) -> None:
+    """Make numbers or lists very large, everywhere or in one place."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    factor = rng.choice([10**3, 10**6, 10**12, 10**400])
+    found = [(inside, key) for inside, key in places(manifest) if type(inside[key]) is int and inside[key] > 0]
+    lists = [(inside, key) for inside, key in places(manifest) if isinstance(inside[key], list)]
+    if rng.random() < 0.3:
+        inside, key = rng.choice(lists)
+        inside[key] = inside[key] * rng.choice([100, 5000])
+    else:
+        for inside, key in found if rng.random() < 0.2 else rng.sample(found, rng.randint(1, 3)):
+            inside[key] *= factor
+    path.write_text(json.dumps(manifest))
+
+
+def network_greedy(rng: random.Random, folder: Path) -> None:
+    """Another size, number of channels or of landmarks, consistent wherever the manifest says it."""
+    path = folder / "manifest.json"
+    text = path.read_text()
+    manifest = json.loads(text)
+    old = rng.choice([manifest["preprocessing"]["size"], manifest["state"]["hidden"][2]])
+    new = rng.choice([1024, 4096, 20_000, 2**34])
+    for inside, key in places(manifest):
+        if type(inside[key]) is int and inside[key] == old:
+            inside[key] = new
+    path.write_text(json.dumps(manifest))
+
+
+def manifest_flood(rng: random.Random, folder: Path) -> None:
+    """Many unknown fields, of this or of a newer version."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["schema_version"] = rng.choice(["1.1", "1.9"])
+    inside, _ = rng.choice([(manifest, ""), *(p for p in places(manifest) if isinstance(p[0], dict))])
+    inside |= {f"f{i}": 0 for i in range(rng.choice([10, 2000, 150_000]))}
+    path.write_text(json.dumps(manifest))
+
+
+def file_sparse(rng: random.Random, folder: Path) -> None:
+    """A file of a terabyte that takes no place on disk; listed as it was, or as it is."""
+    entry = folder / rng.choice(["manifest.json", *[n for n in GRAPHS + GOLDEN if (folder / n).exists()]])
+    size = rng.choice([2**30, 2**40])
+    if rng.random() < 0.5 and entry.name != "manifest.json":
+        path = folder / "manifest.json"
+        manifest = json.loads(path.read_text())
+        next(f for f in manifest["files"] if folder / f["path"] == entry)["bytes"] = size
+        path.write_text(json.dumps(manifest))
+    os.truncate(entry, size)
+
+
 KINDS: dict[str, Callable[[random.Random, Path], None]] = {
     f.__name__: f
     for f in (
         manifest_bytes, manifest_tree, manifest_version, graph_stale, graph_fresh, graph_proto, golden_tree,
-        golden_fresh, paths_listed, paths_disk,
+        golden_fresh, paths_listed, paths_disk, manifest_greedy, network_greedy, manifest_flood, file_sparse,
     )
 }  # fmt: skip
 

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from qlot.runtime.progress import shown
+
 
 class KindName(StrEnum):
     """What the data folder holds."""
@@ -156,9 +158,9 @@ def evaluate(
         reset_state=reset_state,
         threads=threads,
     )
-    console, progress = Console(), Console(stderr=True)
-    with progress.status("starting") as status:
-        result = run(request, lambda text: status.update(text))
+    console = Console()
+    with shown(Console(stderr=True)) as progress:
+        result = run(request, progress)
     show(result, console)
     if out is not None:
         console.print(f"written: {out}", highlight=False, soft_wrap=True)

@@ -13,14 +13,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from qlot.runtime.media.video import ImageFolder, VideoReader
+from qlot.metrics import faceless
+from qlot.runtime.media.video import FALLBACK_RATE, ImageFolder, VideoReader
 from qlot.runtime.tracking.result import CropBox, Status
 from qlot.training.data.clip import Clip, Image
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.results import FalseAcquisitions, Reacquisition
 from qlot.training.evaluation.stills import label_box
 from qlot.training.evaluation.subject import ReadyNetwork
-from qlot.training.evaluation.video import FALLBACK_RATE, make_tracker
+from qlot.training.evaluation.video import make_tracker
 
 Rng = np.random.Generator
 Maker = Callable[[Clip, ReadyNetwork, Rng], Iterator[Image]]
@@ -31,10 +32,10 @@ ON_FACE = 0.25  # distance of the tracker's crop from the label's and difference
 
 def cover(clip: Clip, network: ReadyNetwork, rng: Rng) -> Iterator[Image]:
     """Yield the frames with one blotchy patch that follows the face and hides it; surroundings and noise stay."""
-    patch = _blotches(rng, 256)
+    patch = faceless.blotches(256, rng)
     for t, frame in enumerate(clip.frames):
         box = label_box(clip, t, network.spec.preprocessing.crop)
-        x0, y0, x1, y1 = _bounds(box, frame, COVER)
+        x0, y0, x1, y1 = faceless.bounds(frame, box.center_x, box.center_y, COVER * box.side)
         out = frame.copy()
         if x1 > x0 and y1 > y0:
             out[y0:y1, x0:x1] = cv2.resize(patch, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
@@ -45,34 +46,18 @@ def shuffle(clip: Clip, network: ReadyNetwork, rng: Rng) -> Iterator[Image]:
     """Yield the frames cut into tiles of a sixth of the face's crop, put together in one random order."""
     side = max(4, int(label_box(clip, 0, network.spec.preprocessing.crop).side / 6))
     height, width = clip.frames[0].shape[:2]
-    order = rng.permutation((height // side) * (width // side))
+    rows, columns = height // side, width // side
+    order = rng.permutation(rows * columns)
     for frame in clip.frames:
-        rows, columns = height // side, width // side
-        cut = frame[: rows * side, : columns * side].reshape(rows, side, columns, side, 3)
-        tiles = cut.transpose(0, 2, 1, 3, 4).reshape(-1, side, side, 3)[order]
-        out = frame.copy()
-        whole = tiles.reshape(rows, columns, side, side, 3).transpose(0, 2, 1, 3, 4)
-        out[: rows * side, : columns * side] = whole.reshape(rows * side, columns * side, 3)
-        yield out
+        yield faceless.shuffled(frame, (0, 0), (side, side), columns, order)
 
 
 def texture(clip: Clip, _: ReadyNetwork, rng: Rng) -> Iterator[Image]:
-    """Yield no photograph at all: blotches, a ramp, a checkerboard or one colour, with fresh noise in every frame."""
+    """Yield no photograph at all, with fresh noise in every frame."""
     height, width = clip.frames[0].shape[:2]
-    y, x = np.mgrid[:height, :width]
-    kind = rng.integers(4)
-    if kind == 0:
-        base = cv2.resize(_blotches(rng, 256), (width, height)).astype(np.float64)
-    elif kind == 1:
-        angle = rng.uniform(0, 2 * math.pi)
-        base = 127 + 200 * (math.cos(angle) * (x / width - 0.5) + math.sin(angle) * (y / height - 0.5))[..., None]
-    elif kind == 2:
-        square = int(rng.integers(4, 60))
-        base = 30 + rng.uniform(60, 200) * ((x // square + y // square) % 2)[..., None]
-    else:
-        base = rng.integers(0, 256, 3) * np.ones((height, width, 1))
+    base = faceless.texture(height, width, rng).astype(np.float64)
     for _frame in clip.frames:
-        yield np.rint(base + rng.normal(0, 4, (height, width, 3))).clip(0, 255).astype(np.uint8)
+        yield np.rint(base + rng.normal(0, 4, base.shape)).clip(0, 255).astype(np.uint8)
 
 
 KINDS: dict[str, Maker] = {
@@ -151,17 +136,3 @@ def reacquisition(
 def _near(found: CropBox, truth: CropBox) -> bool:
     shift = math.hypot(found.center_x - truth.center_x, found.center_y - truth.center_y) / truth.side
     return shift <= ON_FACE and abs(math.log(found.side / truth.side)) <= ON_FACE
-
-
-def _bounds(box: CropBox, image: Image, share: float) -> tuple[int, int, int, int]:
-    height, width = image.shape[:2]
-    x0, x1 = (int(np.clip(box.center_x + d * box.side, 0, width)) for d in (-share, share))
-    y0, y1 = (int(np.clip(box.center_y + d * box.side, 0, height)) for d in (-share, share))
-    return x0, y0, x1, y1
-
-
-def _blotches(rng: Rng, size: int) -> Image:
-    """Random colours, smooth over a random length."""
-    cells = int(rng.integers(3, 24))
-    small = rng.integers(0, 256, (cells, cells, 3), np.uint8)
-    return np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)

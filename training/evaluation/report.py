@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.console import Console
 from rich.table import Table
 
@@ -34,9 +32,9 @@ def show(result: Evaluation, console: Console) -> None:
             highlight=False,
             markup=False,
         )
-        console.print(_stills(result.stills))
         for stills in result.stills:
-            console.print(_groups(stills))
+            console.print(_stills(stills))
+            console.print(_groups(stills), highlight=False, markup=False)
             if stills.subsets:
                 console.print(_subsets(stills))
     for video in result.video:
@@ -47,24 +45,22 @@ def show(result: Evaluation, console: Console) -> None:
         console.print(f"remark: {remark}", highlight=False, markup=False)
 
 
-def _stills(results: Sequence[StillsResult]) -> Table:
-    levels = [f"{100 * float(level):g}" for level in (results[0].coverage or {})]
-    inside = f"inside {'/'.join(levels)} %"
-    table = _table("set", "faces", "people", "over", "NME %", "median", "FR@10 %", "AUC@10 %", inside)
-    for result in results:
-        shares = "/".join(f"{100 * share:.0f}" for share in result.coverage.values())
-        for i, one in enumerate(result.accuracy):
-            head = (f"{result.name}, {result.layout}", str(one.faces), str(result.people)) if i == 0 else ("", "", "")
-            figures = (_interval(one.nme), _percent(one.median), _interval(one.fr10), _interval(one.auc10, 1))
-            table.add_row(*head, one.normaliser, *figures, shares if i == 0 else "")
+def _stills(result: StillsResult) -> Table:
+    levels = "/".join(f"{100 * float(level):g}" for level in result.coverage)
+    shares = "/".join(f"{100 * share:.0f}" for share in result.coverage.values())
+    title = f"{result.name}, {result.layout}: {result.faces} faces of {result.people} people"
+    table = _table("over", "NME %", "median", "FR@10 %", "AUC@10 %", title=title)
+    for one in result.accuracy:
+        figures = (_interval(one.nme), _percent(one.median), _interval(one.fr10), _interval(one.auc10, 1))
+        table.add_row(one.normaliser, *figures)
+    if shares:
+        table.caption = f"errors inside the {levels} % ellipses: {shares} %"
     return table
 
 
-def _groups(result: StillsResult) -> Table:
-    kind = result.accuracy[0].normaliser
-    table = _table(*result.groups, title=f"{result.name}, {result.layout}: NME % over {kind}, by group")
-    table.add_row(*(_percent(v) for v in result.groups.values()))
-    return table
+def _groups(result: StillsResult) -> str:
+    groups = ", ".join(f"{name} {_percent(error)}" for name, error in result.groups.items())
+    return f"NME % over {result.accuracy[0].normaliser} by group: {groups}"
 
 
 def _subsets(result: StillsResult) -> Table:
@@ -89,8 +85,8 @@ def _show_video(result: VideoResult, console: Console, tracking: int) -> None:
 
 def _run(run: VideoRun) -> Table:
     main: Normaliser = next(iter(run.totals.nme), "outer eyes")
-    header = ("clip", "frames", "tracked", f"NME %, {main}", "FR@10 %", "flicker %", "labels %", "ratio", "NMF", "ms")
-    table = _table(*header, title=f"hidden state {run.hidden}")
+    header = ("clip", "frames", "tracked", "NME\n%", "FR@10\n%", "flicker\n%", "labels\n%", "ratio", "NMF", "ms")
+    table = _table(*header, title=f"hidden state {run.hidden}; NME over {main}")
     for clip in run.clips:
         s = clip.stability
         ratio = s.flicker / s.label_flicker if s.flicker is not None and s.label_flicker else None
@@ -127,14 +123,14 @@ def _change(before: float | None, after: float | None) -> str:
 
 
 def _show_faceless(result: FacelessResult, console: Console) -> None:
-    table = _table("frames without a face", "frames", "found", "per 1,000", "phantom frames %", title=result.layout)
+    table = _table("frames without a face", "frames", "found", "per 1,000", "phantom\nframes %", title=result.layout)
     for one in result.false_acquisitions:
         figures = (str(one.frames), str(one.acquisitions), f"{one.per_1000_frames:.2f}", _percent(one.phantom_frames))
         table.add_row(one.kind, *figures)
     console.print(table)
     if not result.reacquisitions:
         return
-    table = _table("a face that comes back", "was given up", "found after, frames", "ms")
+    table = _table("a face that comes back", "was\ngiven up", "found after\nframes", "ms")
     for back in result.reacquisitions:
         waited = "not found" if back.frames is None else str(back.frames)
         table.add_row(back.source, "yes" if back.let_go else "no", waited, _number(back.milliseconds, 0))
@@ -142,9 +138,13 @@ def _show_faceless(result: FacelessResult, console: Console) -> None:
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="", caption_justify="left")
+    """Return a table that fits 80 columns: names wrap, figures never do."""
+    table = Table(
+        box=None, pad_edge=False, collapse_padding=True, title=title, title_justify="left", title_style="",
+        caption_justify="left", caption_style="",
+    )  # fmt: skip
     for i, name in enumerate(columns):
-        table.add_column(name, justify="left" if i == 0 else "right")
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i > 0, overflow="fold")
     return table
 
 

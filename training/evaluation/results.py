@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from qlot.runtime.bundle.manifest import Finite, Sha256
 from qlot.training.evaluation.protocol import EvaluationProtocol
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Size = Annotated[int, Field(ge=0)]
 Normaliser = Literal["outer eyes", "face size"]  # distance of the outer eye corners; sqrt(w h) of the labels' box
 

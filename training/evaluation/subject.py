@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,14 +16,12 @@ from qlot.model.torch_network import ENGINE, TorchNetwork
 from qlot.model.weights import DEFAULT, shipped_weights, weights_path
 from qlot.runtime.bundle.defaults import default_spec
 from qlot.runtime.bundle.folder import MANIFEST, Bundle
-from qlot.runtime.bundle.manifest import ConfidenceSpec, LayoutSpec, TrackerSpec
+from qlot.runtime.bundle.manifest import LayoutSpec, TrackerSpec
+from qlot.runtime.bundle.stated_confidence import ANY_FACE, stated_confidence
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Network
 from qlot.training.data.clip import DataError
 from qlot.training.evaluation.results import SubjectInfo
-
-# Every crop that can be a face counts as one: confidence is 0.5 whatever the network says.
-ANY_FACE = ConfidenceSpec(bias=0.0, w_spread=0.0, found=0.5, lost=0.5, calibration="none: every plausible crop counts")
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,16 +134,3 @@ def open_subject(name: str, threads: int = 1) -> Subject:
         f"{name}: there is no such bundle folder or weights file, and no shipped weights of that name: "
         f"default, {', '.join(shipped_weights())}."
     )
-
-
-def stated_confidence(metadata: Mapping[str, str], layout: str) -> ConfidenceSpec | None:
-    """Read the constants of the confidence that a checkpoint's metadata states for a layout, if it does.
-
-    Raises:
-        DataError: the metadata is unusable.
-    """
-    try:
-        spec = json.loads(metadata.get("confidence", "{}")).get(layout)
-        return None if spec is None else ConfidenceSpec.model_validate(spec)
-    except (ValueError, AttributeError) as e:
-        raise DataError(f"the checkpoint's metadata has an unusable 'confidence': {e}. Save it again.") from e

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qlot.metrics import failures, nme
 from qlot.runtime.bundle.manifest import IterationSpec, LayoutSpec
 from qlot.runtime.errors import FrameError
+from qlot.runtime.media.video import FALLBACK_RATE
 from qlot.runtime.network.recurrence import Features, Network
 from qlot.runtime.network.state import State
 from qlot.runtime.tracking.result import CropBox, FloatArray, TrackResult
@@ -21,8 +22,6 @@ from qlot.training.evaluation.results import ClipResult, Normaliser, VideoTotals
 from qlot.training.evaluation.scores import covered, group_errors, normalisers, stability
 from qlot.training.evaluation.stills import Digest, check_queries, label_box
 from qlot.training.evaluation.subject import ReadyNetwork
-
-FALLBACK_RATE = 30.0  # frames per second of a clip that does not say
 
 
 class ForgetfulNetwork:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from qlot.runtime.partial import written_whole
 from qlot.training.data.clip import DataError
 
 STATE, WEIGHTS, LOG = "state.pt", "weights.safetensors", "log.jsonl"
 
 
 def save_state(folder: Path, state: dict[str, Any], name: str = STATE) -> None:
-    """Write the state beside the old one, then rename."""
-    temporary = folder / (name + ".part")
-    try:
+    """Write the state, whole or not at all."""
+    with written_whole(folder / name) as temporary:
         torch.save(state, temporary)
-        temporary.replace(folder / name)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def load_state(folder: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from qlot.runtime.partial import written_whole
+
 Entry = dict[str, Any]
 
 
@@ -21,9 +23,8 @@ class Journal:
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         kept = [e for e in read_journal(path) if e["step"] <= step]
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text("".join(json.dumps(e) + "\n" for e in kept), encoding="utf-8")
-        temporary.replace(path)
+        with written_whole(path) as temporary:
+            temporary.write_text("".join(json.dumps(e) + "\n" for e in kept), encoding="utf-8")
 
     def write(self, kind: str, step: int, **values: float) -> None:
         """Append an entry."""
@@ -65,6 +66,5 @@ def draw_curves(entries: Iterable[Entry], path: Path) -> None:
     right.set(xlabel="step", title="validation, % of the outer-eye distance (EMA weights)")
     if checks:
         right.legend(fontsize=7)
-    temporary = path.with_name(path.name + ".part")
-    figure.savefig(temporary, dpi=110, format="png")
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")

@@ -13,7 +13,7 @@ from qlot.training.data.clip import DataError
 from qlot.training.data.crops import Disturbance
 from qlot.training.fit.unroll import Chances
 
-Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 SHIPPED = Path(__file__).parents[1] / "recipes"
 
@@ -22,7 +22,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Material(_Strict):
+class SourceSpec(_Strict):
     """One source and the share of the samples that it gets."""
 
     kind: Literal["faces", "video", "synthetic", "faceless", "wflw", "wflw-v", "300w"]
@@ -57,10 +57,10 @@ class Recipe(_Strict):
 
     preset: str
     seed: int = 0
-    steps: Positive
-    batch: Positive = 16  # clips of a micro-batch; batch norm sees these together
-    micro: Positive = 1  # micro-batches of a step, shared by the processes
-    frames: Positive = 4  # L of a clip
+    steps: Count
+    batch: Count = 16  # clips of a micro-batch; batch norm sees these together
+    micro: Count = 1  # micro-batches of a step, shared by the processes
+    frames: Count = 4  # L of a clip
     landmarks: Annotated[int, Field(ge=3)] = 68  # N of every sample
     first_iterations: tuple[Share, ...] = (0.0, 0.0, 0.2, 0.6, 0.2)  # chances of 1, 2, ... steps on the first frame
     next_iterations: tuple[Share, ...] = (0.7, 0.2, 0.1)  # and on the others
@@ -72,12 +72,12 @@ class Recipe(_Strict):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     augment: Annotated[float, Field(ge=0)] = 1.0
     start_from: str | None = None  # a checkpoint to fine-tune
-    validate_every: Positive = 1000
-    save_every: Positive = 500
+    validate_every: Count = 1000
+    save_every: Count = 500
     disturbance: Disturbance = Disturbance()
     chances: Chances = Chances()
     weights: LossWeights = LossWeights()
-    material: tuple[Material, ...] = Field(min_length=1)
+    material: tuple[SourceSpec, ...] = Field(min_length=1)
     model: dict[str, Any] | None = None  # sizes in place of a preset's, for studies
 
     @field_validator("first_iterations", "next_iterations")

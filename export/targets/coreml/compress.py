@@ -8,7 +8,7 @@ from typing import Any
 
 from qlot.export.graphs.schemes import Arithmetic
 from qlot.export.targets.coreml.program import Product
-from qlot.mil._coremltools import quiet
+from qlot.runtime.quiet import quiet
 
 with quiet():
     from coremltools.optimize import coreml as cto

@@ -6,14 +6,10 @@ quantised, not what Apple hardware makes of it.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
-import io
 import json
 import uuid
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,47 +20,26 @@ from numpy.typing import NDArray
 from qlot.export.errors import TargetError
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.graphs.stages import Stage
-from qlot.export.targets.base import Graph, Packed, StageInputs, pack_apart
-from qlot.export.targets.coreml.options import DEFAULTS, CoreMLOptions
+from qlot.export.targets.base import Graph, StageInputs
 from qlot.export.targets.coreml.program import check_products, count_macs, histogram, operations, products
 from qlot.export.targets.coreml.quantise import HalfSelector, load, quantise
 from qlot.export.targets.coreml.storage import store
-from qlot.mil._coremltools import quiet
-from qlot.runtime.bundle.manifest import Lowering, StageName, StageSpec, TensorSpec
+from qlot.runtime.bundle.manifest import StageSpec, TensorSpec
 from qlot.runtime.errors import SessionError
 from qlot.runtime.network.pixels import to_bytes
 from qlot.runtime.network.sessions import coreml as engine
+from qlot.runtime.quiet import quiet
 
 with quiet():
     import coremltools as ct
 
-DEFAULT_LOWERING: Lowering = "dense"  # tent products, no gathers: what GPUs and the neural engine are made for
-TOOLS = ("torch", "coremltools")
+FIRST_IOS = 17
 VERSIONS = {17: ct.target.iOS17, 18: ct.target.iOS18}  # 17 is the first with quantised activations
 _CONVERSION_DATE = "com.github.apple.coremltools.conversion_date"
 _FOLDER = "com.apple.CoreML"  # of a package's items, below Data
 
 
-@dataclass(frozen=True)
-class CoreMLConverter:
-    """The target for the user's choice of options; `convert` is what `Converter` says."""
-
-    options: CoreMLOptions
-    DEFAULT_LOWERING: Lowering = field(default=DEFAULT_LOWERING, init=False)
-    TOOLS: tuple[str, ...] = field(default=TOOLS, init=False)
-
-    def convert(self, stage: Stage, plan: SchemePlan, calibration: StageInputs | None) -> Graph:
-        """Convert a stage; see the module's `convert`."""
-        return convert(stage, plan, calibration, self.options)
-
-    def pack(self, stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
-        """Leave each stage a package of its own."""
-        return pack_apart(stages, graphs)
-
-
-def convert(
-    stage: Stage, plan: SchemePlan, calibration: StageInputs | None, options: CoreMLOptions = DEFAULTS
-) -> Graph:
+def convert(stage: Stage, plan: SchemePlan, calibration: StageInputs | None, min_ios: int = FIRST_IOS) -> Graph:
     """Convert a stage.
 
     Raises:
@@ -76,10 +51,10 @@ def convert(
         raise TargetError(f"scheme {plan.name} needs calibration inputs for the {stage.name}")
     calibration = calibration and [as_taken(stage, feeds) for feeds in calibration]
     try:
-        with _quiet(), torch.inference_mode(mode=False), torch.no_grad():
+        with torch.inference_mode(mode=False), torch.no_grad():
             exported = trace(stage)
             known = weight_paths(exported)
-            lowered = lower(exported, stage, plan, known, options)
+            lowered = lower(exported, stage, plan, known, min_ios)
             model = store(quantise(lowered, plan, known, calibration), plan)
             program = load(model)
     except Exception as e:  # the converter's exceptions share no base class
@@ -106,9 +81,7 @@ def as_taken(stage: Stage, feeds: Mapping[str, NDArray[np.float32]]) -> dict[str
     return {t.name: to_bytes(feeds[t.name]) if t.dtype == "uint8" else feeds[t.name] for t in stage.inputs}
 
 
-def lower(
-    exported: Any, stage: Stage, plan: SchemePlan, known: dict[str, str], options: CoreMLOptions = DEFAULTS
-) -> Any:
+def lower(exported: Any, stage: Stage, plan: SchemePlan, known: dict[str, str], min_ios: int = FIRST_IOS) -> Any:
     """Return the `MLModel` of an exported stage, its interface in float32 under the canonical names.
 
     An input declared uint8 becomes an RGB image, which the program scales from 0..255 to the stage's [0, 1].
@@ -118,7 +91,7 @@ def lower(
         exported,
         inputs=[_input(t) for t in stage.inputs],
         outputs=[ct.TensorType(name=t.name, dtype=np.float32) for t in stage.outputs],
-        minimum_deployment_target=VERSIONS[options.min_ios],
+        minimum_deployment_target=VERSIONS[min_ios],
         compute_precision=ct.transform.FP16ComputePrecision(op_selector=HalfSelector(plan, known))
         if half
         else ct.precision.FLOAT32,
@@ -195,11 +168,3 @@ def _input(tensor: TensorSpec) -> Any:
 
 def _text(tensor: TensorSpec) -> str:
     return f"{tensor.meaning}; {'x'.join(map(str, tensor.shape))} {tensor.dtype}; unit: {tensor.unit}"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep progress bars and warnings off the console."""
-    with quiet(), warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield

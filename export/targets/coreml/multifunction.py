@@ -1,4 +1,6 @@
-"""Core ML, `--multifunction`: one package for all stages, a function each, equal weights stored once. From iOS 18 on.
+"""Core ML, `--packing multifunction`: one package for all stages, a function each. From iOS 18 on.
+
+Equal weights are stored once.
 
 coremltools merges the packages of the stages, each converted, quantised and checked on its own; the result is described
 and written as they are, so that the same model gives the same bytes.
@@ -16,23 +18,14 @@ from qlot.export.errors import TargetError
 from qlot.export.graphs.stages import Stage
 from qlot.export.targets.base import Graph, Packed
 from qlot.export.targets.coreml import convert as coreml
-from qlot.export.targets.coreml.convert import CoreMLConverter
-from qlot.mil._coremltools import quiet
 from qlot.mil.package import read_spec
 from qlot.runtime.bundle.manifest import StageName
+from qlot.runtime.quiet import quiet
 
 with quiet():
     import coremltools as ct
 
 _MAIN = "main"  # what coremltools calls the one function of a package
-
-
-class MultifunctionConverter(CoreMLConverter):
-    """The target with one package for all stages."""
-
-    def pack(self, stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
-        """Merge the stages' packages; see the module's `pack`."""
-        return pack(stages, graphs)
 
 
 def pack(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
@@ -43,8 +36,7 @@ def pack(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
-            with coreml._quiet():
-                files = coreml.package(*_merged(Path(folder), {s.name: graphs[s.name].files for s in stages}))
+            files = coreml.package(*_merged(Path(folder), {s.name: graphs[s.name].files for s in stages}))
         except Exception as e:  # coremltools' exceptions share no base class
             raise TargetError(f"coremltools failed to merge the packages: {e}") from e
     for stage in stages:

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from qlot.export.graphs.ranges import Tails
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.targets.base import StageInputs
 from qlot.export.targets.coreml.compress import compress
 from qlot.export.targets.coreml.program import Product, operations, products
 from qlot.mil import from_model
-from qlot.mil._coremltools import quiet
 from qlot.mil.calibration import Ranges, quantise_activations, record_ranges
 from qlot.mil.constants import is_constant
 from qlot.mil.package import load_program
+from qlot.runtime.quiet import quiet
 
 with quiet():
     from coremltools.optimize import coreml as cto
@@ -74,7 +75,7 @@ def quantise(model: Any, plan: SchemePlan, known: Mapping[str, str], calibration
 
 def _with_int8_activations(model: Any, static: Sequence[Product], calibration: StageInputs) -> Any:
     floats = [{name: value.astype(np.float32) for name, value in feeds.items()} for feeds in calibration]
-    ranges = record_ranges(from_model(model), floats)  # a picture is its values 0..255
+    ranges = record_ranges(from_model(model), floats, Tails(len(floats)))  # a picture is its values 0..255
     saturate(load(model), ranges)
     config = cto.OpLinearQuantizerConfig(
         mode="linear", dtype="int8"

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from qlot.export.graphs.schemes import SchemePlan
-from qlot.mil._coremltools import quiet
+from qlot.export.graphs.schemes import LEAST_VALUES, SchemePlan
+from qlot.runtime.quiet import quiet
 
 with quiet():
     from coremltools.converters.mil.mil import Builder
     from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
     from coremltools.models import utils
 
-LEAST_VALUES = 1024  # as on ONNX: biases, norms and the layer that reads coordinates stay float32
 _HALF = np.finfo(np.float16)
 
 

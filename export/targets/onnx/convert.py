@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import math
-import warnings
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -19,15 +14,13 @@ from qlot.export.errors import TargetError
 from qlot.export.graphs.half import is_half, to_half
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.graphs.stages import Stage
-from qlot.export.targets.base import Graph, StageInputs, pack_apart
+from qlot.export.targets.base import Graph, StageInputs
 from qlot.export.targets.onnx.int8 import quantise
 from qlot.export.targets.onnx.storage import store
 
-DEFAULT_LOWERING = "windowed"  # engines for ONNX run on CPUs: an integer gather is cheap, a correlation map is not
-TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
 OPSET = 18
+IR_VERSION = 8  # the lowest that has this opset; the tracer says its own newest, which older engines refuse unread
 _SCOPES = "pkg.torch.onnx.name_scopes"
-pack = pack_apart
 
 
 def convert(stage: Stage, plan: SchemePlan, calibration: StageInputs | None) -> Graph:
@@ -55,6 +48,7 @@ def under(
         model = quantise(model, plan, paths, calibration, ranges)
     store(model, plan, paths)
     _strip(model)
+    model.ir_version = IR_VERSION
     onnx.checker.check_model(model)
     opsets = {o.domain: o.version for o in model.opset_import}
     if opsets.get("") != OPSET:
@@ -65,7 +59,7 @@ def under(
 
 def trace(stage: Stage) -> ModelProto:
     """Trace a stage with its canonical tensor names."""
-    with _quiet(), torch.inference_mode(mode=False), torch.no_grad():
+    with torch.inference_mode(mode=False), torch.no_grad():
         try:
             program = torch.onnx.export(
                 stage.module,
@@ -149,17 +143,3 @@ def _strip(model: ModelProto) -> None:
     for tensor in model.graph.initializer:
         tensor.doc_string = ""
         del tensor.metadata_props[:]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the tracer's progress and its notes on packages that are not needed off the console."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

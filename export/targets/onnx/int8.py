@@ -1,9 +1,10 @@
 """Static int8 for ONNX: QDQ graphs by ONNX Runtime's quantiser, held to the scheme's table.
 
-Two things are ours. Only the nodes that the plan names are quantised (an empty list would mean all of them). And the
+Four things are ours. Only the nodes that the plan names are quantised (an empty list would mean all of them). And the
 clamps that learnable affine blocks become (`qlot.model.fuse`): the quantiser drops a clamp because the range of its
 output saturates at the same value, which is not true for a lower bound above zero or an upper bound below it, since a
-range always contains zero. There the clamp is put back, on the integers.
+range always contains zero. There the clamp is put back, on the integers. Weights are chosen so that their products sum
+exactly on every processor (`portable`), and the sums of the float stem are made exact (`exact`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -25,6 +28,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from qlot.export.graphs.ranges import PERCENTILE
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.targets.base import StageInputs
+from qlot.export.targets.onnx.exact import make_exact, make_resizes_exact
+from qlot.export.targets.onnx.portable import make_portable
 
 # Operators that pass quantised values on between convolutions.
 _BETWEEN = ("Clip", "MaxPool", "Concat", "Add", "Pad", "Resize")
@@ -71,7 +76,7 @@ def quantise(
         onnx.save(model, source)
         logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises on the root logger
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # the calibrator prints its progress
+            with contextlib.redirect_stdout(io.StringIO()), _waiting_quietly():  # the calibrator prints its progress
                 quant_pre_process(source, prepared, skip_optimization=True, skip_symbolic_shape=True)
                 quantize_static(
                     prepared,
@@ -94,8 +99,27 @@ def quantise(
         finally:
             logging.getLogger().setLevel(level)
         quantised = onnx.load(target)
+    make_portable(quantised, {t.name: numpy_helper.to_array(t) for t in model.graph.initializer})
     _restore_clamps(quantised, {name: (low, high) for name, (low, high) in clamps.items() if low > 0 or high < 0})
+    make_resizes_exact(quantised)
+    make_exact(model, quantised, calibration)
     return quantised
+
+
+@contextlib.contextmanager
+def _waiting_quietly() -> Iterator[None]:
+    """Keep the threads of the calibrator's sessions, which take no options, from spinning while they wait.
+
+    Where another program has a core, they burn the other one waiting for work that waits for them.
+    """
+
+    class Options(onnxruntime.SessionOptions):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_session_config_entry("session.intra_op.allow_spinning", "0")
+
+    with patch.object(onnxruntime, "SessionOptions", Options):
+        yield
 
 
 def _bounds(clip: NodeProto, model: ModelProto) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""ONNX, `--ort`: ORT format, which reduced builds of ONNX Runtime read, and the list of operators to build them with.
+"""ONNX, `--packing ort`: ORT format, which reduced builds of ONNX Runtime read, and the operators to build them with.
 
 ONNX Runtime's own converter, set as its documentation advises for phones that run on the CPU: optimisations are applied
 here, once ("fixed"; a minimal build has no code for them), all but those that lay weights out for this machine's
@@ -8,12 +8,9 @@ without that flag they are ignored. See onnxruntime.ai/docs/performance/model-op
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +20,9 @@ from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle, conv
 from qlot.export.errors import TargetError
 from qlot.export.graphs.stages import Stage
 from qlot.export.targets.base import Graph, Packed
-from qlot.export.targets.onnx.convert import DEFAULT_LOWERING, TOOLS, convert
 from qlot.runtime.bundle.manifest import StageName, StageSpec
 from qlot.runtime.errors import SessionError
 from qlot.runtime.network.sessions.onnx import OnnxSession
-
-__all__ = ["DEFAULT_LOWERING", "TOOLS", "convert", "pack"]
 
 OPERATORS = "required_operators.config"  # of the bundle
 _WRITTEN = "required_operators_and_types.config"  # what the converter calls it
@@ -47,14 +41,13 @@ def pack(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
         for name, graph in graphs.items():
             (folder / f"{name}.onnx").write_bytes(graph.data)
         try:
-            with _quiet():
-                convert_onnx_models_to_ort(
-                    folder,
-                    optimization_styles=[OptimizationStyle.Fixed],
-                    target_platform=PLATFORM,
-                    save_optimized_onnx_model=True,  # to count what it holds
-                    enable_type_reduction=True,
-                )
+            convert_onnx_models_to_ort(
+                folder,
+                optimization_styles=[OptimizationStyle.Fixed],
+                target_platform=PLATFORM,
+                save_optimized_onnx_model=True,  # to count what it holds
+                enable_type_reduction=True,
+            )
             packed = {s.name: _packed(folder, s, graphs[s.name]) for s in stages}
             operators = (folder / _WRITTEN).read_text(encoding="utf-8").replace(f"{folder.resolve()}/", "")
         except TargetError:
@@ -76,15 +69,3 @@ def _packed(folder: Path, stage: Stage, graph: Graph) -> Graph:
         raise TargetError(f"the {stage.name} in ORT format does not load: {e}") from e
     ops = dict(sorted(Counter(node.op_type for node in nodes).items()))
     return replace(graph, data=data, suffix=".ort", ops=ops)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the converter's progress off the console."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)

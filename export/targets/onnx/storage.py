@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from qlot.export.graphs.schemes import SchemePlan
+from qlot.export.graphs.schemes import LEAST_VALUES, SchemePlan
 
-LEAST_VALUES = 1024  # biases, norms and the layer that reads coordinates stay float32: next to nothing to save
 _HALF = np.finfo(np.float16)
 
 

@@ -26,17 +26,17 @@ LEVELS = 255  # steps between the ends of an int8 range
 _CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D"}
 
 
-def without_maximum(data: bytes, ranges: Ranges) -> tuple[bytes, Ranges]:
+def without_maximum(model: Any, ranges: Ranges) -> Ranges:
     """Replace the MAXIMUM of every clamped convolution, in the float graph about to be quantised.
 
     Args:
-        data: the traced float32 file.
+        model: traced in float32, changed in place. As a float graph it then clamps at the rounded bounds.
         ranges: the calibrated ranges of its tensors.
 
     Returns:
-        The file and the ranges to quantise it with. As a float graph it clamps at the rounded bounds.
+        The ranges to quantise it with.
     """
-    model, ranges = flatbuffer_utils.read_model_from_bytearray(bytearray(data)), dict(ranges)
+    ranges = dict(ranges)
     graph = model.subgraphs[0]
     for conv, clamp, bound in list(_clamped(model, graph)):
         z, y = (graph.tensors[node.outputs[0]].name.decode() for node in (conv, clamp))
@@ -54,7 +54,7 @@ def without_maximum(data: bytes, ranges: Ranges) -> tuple[bytes, Ranges]:
         clamp.inputs = [conv.outputs[0], _new_constant(model, graph, np.array([bound], np.float32))]
         clamp.opcodeIndex = opcode(model, schema.BuiltinOperator.ADD)
         clamp.builtinOptionsType, clamp.builtinOptions = schema.BuiltinOptions.AddOptions, schema.AddOptionsT()
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), ranges
+    return ranges
 
 
 def _clamped(model: Any, graph: Any) -> Iterator[tuple[Any, Any, float]]:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-
-import litert_torch
 import numpy as np
 import torch
 
 from qlot.export.errors import TargetError
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.graphs.stages import Stage
-from qlot.export.targets.base import Graph, StageInputs, pack_apart
-from qlot.export.targets.tflite.graph import histogram, operators, scopes, with_short_names
+from qlot.export.targets.base import Graph, StageInputs
+from qlot.export.targets.tflite.graph import histogram, operators, read, scopes, shorten_names, written
 from qlot.export.targets.tflite.modules import NamedStage
 from qlot.export.targets.tflite.quantise import check_names, quantise
 from qlot.export.targets.tflite.storage import store
 from qlot.runtime.bundle.manifest import DelegationSpec, StageSpec
 from qlot.runtime.errors import SessionError
 from qlot.runtime.network.sessions.tflite import TFLiteSession
+from qlot.runtime.quiet import quiet
 
-DEFAULT_LOWERING = "dense"  # tent products stay in one partition; gathers leave the delegate
-TOOLS = ("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert")
-pack = pack_apart
+with quiet():
+    import litert_torch
 
 
 def convert(stage: Stage, plan: SchemePlan, calibration: StageInputs | None) -> Graph:
@@ -42,13 +35,16 @@ def convert(stage: Stage, plan: SchemePlan, calibration: StageInputs | None) -> 
     named = NamedStage(stage).eval()
     known = {scope: path.removeprefix("stage").removeprefix(".") for scope, path in scopes(named).items()}
     traced = trace(stage, named)
-    found = operators(traced)
+    model = read(traced)
+    found = operators(model)
     check_names(found, stage, plan, known)
     macs = sum(o.macs for o in found)
-    data = store(quantise(traced, stage.name, plan, known, calibration), plan)
-    data = with_short_names(data, known)
+    model = quantise(traced, model, stage.name, plan, known, calibration)
+    store(model, plan)
+    shorten_names(model, known)
+    data = written(model)
     split = check(data, stage, calibration)
-    return Graph(data, ".tflite", macs, histogram(operators(data)), delegation=split)
+    return Graph(data, ".tflite", macs, histogram(operators(model)), delegation=split)
 
 
 def trace(stage: Stage, named: NamedStage) -> bytes:
@@ -58,7 +54,7 @@ def trace(stage: Stage, named: NamedStage) -> bytes:
         TargetError: the converter failed.
     """
     example = {t.name: torch.zeros(t.shape) for t in stage.inputs}
-    with _quiet(), torch.inference_mode(mode=False), torch.no_grad():
+    with torch.inference_mode(mode=False), torch.no_grad():
         try:
             converted = litert_torch.signature(stage.name, named, sample_kwargs=example).convert()
             return converted.model_content()
@@ -101,18 +97,3 @@ def run_once(data: bytes, stage: Stage, calibration: StageInputs | None) -> TFLi
     if broken:
         raise TargetError(f"the converted {stage.name} returns values that are not finite in: {', '.join(broken)}")
     return session
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the converter's progress and warnings off the console."""
-    progress, level = litert_torch.config.show_progress, logging.getLogger().level
-    litert_torch.config.show_progress = False
-    logging.getLogger().setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        litert_torch.config.show_progress = progress
-        logging.getLogger().setLevel(level)

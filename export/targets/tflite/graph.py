@@ -29,9 +29,18 @@ class Operator:
     stored: tuple[str, ...]
 
 
-def operators(data: bytes) -> list[Operator]:
-    """List the operators of a file with one graph, in the order they run."""
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+def read(data: bytes) -> Any:
+    """Parse a file into the schema's objects, which are what a conversion changes."""
+    return flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+
+
+def written(model: Any) -> bytes:
+    """Return the file of a parsed model."""
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def operators(model: Any) -> list[Operator]:
+    """List the operators of a model with one graph, in the order they run."""
     graph = model.subgraphs[0]
     return [_operator(model, graph, node) for node in graph.operators]
 
@@ -59,16 +68,14 @@ def module_path(tensor: str, known: Mapping[str, str]) -> str:
     return known.get(tensor.partition(";")[0], "")
 
 
-def with_short_names(data: bytes, known: Mapping[str, str]) -> bytes:
-    """Return the file with tensors named by module path and number: the converter's own names fill a tenth of it."""
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+def shorten_names(model: Any, known: Mapping[str, str]) -> None:
+    """Name tensors by module path and number, in place: the converter's own names fill a tenth of a file."""
     counts: Counter[str] = Counter()
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             path = module_path(tensor.name.decode(), known) or graph.name.decode() or "graph"
             tensor.name = f"{path};{counts[path]}".encode()
             counts[path] += 1
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _scopes(module: nn.Module, path: str, scope: str) -> Iterator[tuple[str, str]]:

@@ -6,11 +6,9 @@ names, so nothing is quantised that the plan does not name.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -28,7 +26,7 @@ from qlot.export.graphs.schemes import Arithmetic, SchemePlan
 from qlot.export.graphs.stages import Stage
 from qlot.export.targets.base import StageInputs
 from qlot.export.targets.tflite.clamps import Ranges, without_maximum
-from qlot.export.targets.tflite.graph import Operator, module_path, operators
+from qlot.export.targets.tflite.graph import Operator, module_path, operators, read, written
 from qlot.model.layers import HeadedLinear
 
 # What has weights of its own, BATCH_MATMUL where it is that of a headed linear layer.
@@ -40,28 +38,28 @@ _CHAIN = ("model.backbone", "model.pyramid")
 
 
 def quantise(
-    data: bytes, signature: str, plan: SchemePlan, known: Mapping[str, str], calibration: StageInputs | None
-) -> bytes:
-    """Return a traced float32 file under a scheme; unchanged if the scheme names nothing in it.
+    data: bytes, model: Any, signature: str, plan: SchemePlan, known: Mapping[str, str], calibration: StageInputs | None
+) -> Any:
+    """Return a model traced in float32 under a scheme; as it was if the scheme names nothing in it.
 
     Args:
         data: the traced file.
+        model: the same, parsed; it may be changed.
         signature: its one signature.
         plan: names the groups and their arithmetic.
         known: module path of each of the converter's names.
         calibration: recorded inputs, for a plan that needs them.
     """
-    manager, ranges = recipe(operators(data), plan, known), None
+    manager, ranges = recipe(operators(model), plan, known), None
     if not manager.get_quantization_recipe():
-        return data
-    with _quiet():
-        if manager.need_calibration():
-            data, ranges = without_maximum(data, _calibrated(data, signature, manager, calibration or ()))
-            manager = recipe(operators(data), plan, known)
-        quantiser = Quantizer(data, manager.get_quantization_recipe())
-        result = quantiser.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+        return model
+    if manager.need_calibration():
+        ranges = without_maximum(model, _calibrated(data, signature, manager, calibration or ()))
+        data, manager = written(model), recipe(operators(model), plan, known)
+    quantiser = Quantizer(data, manager.get_quantization_recipe())
+    result = quantiser.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     assert result.quantized_model is not None
-    return bytes(result.quantized_model)
+    return read(bytes(result.quantized_model))
 
 
 def check_names(found: list[Operator], stage: Stage, plan: SchemePlan, known: Mapping[str, str]) -> None:
@@ -123,14 +121,6 @@ def _calibrated(data: bytes, signature: str, manager: RecipeManager, feeds: Stag
         name: {"min": ends[name][0].reshape(found["min"].shape), "max": ends[name][1].reshape(found["max"].shape)}
         for name, found in needed.items()
     }
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep progress bars and a warning about memory off the console."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _add(manager: RecipeManager, operator: Operator, arithmetic: Arithmetic) -> None:

@@ -1,4 +1,4 @@
-"""TFLite, `--single-file`: the graphs of all stages in one file, a signature each, equal weights stored once.
+"""TFLite, `--packing single-file`: the graphs of all stages in one file, a signature each, equal weights stored once.
 
 Each graph comes from its own file as it was traced, quantised and checked there, and is not changed. What graphs of a
 file share are its tables: operator codes, and buffers, of which two with the same bytes become one. So an unrolled
@@ -12,15 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
 from qlot.export.errors import TargetError
 from qlot.export.graphs.stages import Stage
 from qlot.export.targets.base import Graph, Packed
-from qlot.export.targets.tflite.convert import DEFAULT_LOWERING, TOOLS, check, convert, run_once
+from qlot.export.targets.tflite.convert import check, run_once
+from qlot.export.targets.tflite.graph import read, written
 from qlot.runtime.bundle.manifest import StageName
-
-__all__ = ["DEFAULT_LOWERING", "TOOLS", "convert", "pack"]
 
 
 def pack(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
@@ -29,26 +27,25 @@ def pack(stages: Sequence[Stage], graphs: Mapping[StageName, Graph]) -> Packed:
     Raises:
         TargetError: a signature does not run, or not with the partitions that it had in its own file.
     """
-    data = merged([graphs[s.name].data for s in stages])
-    packed = {}
+    whole = merged([read(graphs[s.name].data) for s in stages])
+    data, packed = written(whole), {}
     for stage in stages:
         run_once(data, stage, None)
-        split, before = check(with_first(data, stage.name), stage, None), graphs[stage.name].delegation
+        split, before = check(written(with_first(whole, stage.name)), stage, None), graphs[stage.name].delegation
         if split != before:
             raise TargetError(f"in the single file the {stage.name} runs as {split}, in a file of its own as {before}")
         packed[stage.name] = replace(graphs[stage.name], data=data, function=stage.name)
     return Packed(packed)
 
 
-def merged(files: Sequence[bytes]) -> bytes:
-    """Put the graphs of files with one graph each into one file.
+def merged(models: Sequence[Any]) -> Any:
+    """Put the graphs of parsed files with one graph each into the first of them.
 
     Raises:
         TargetError: a file has several graphs, which may refer to each other by number.
     """
-    models = [_read(data) for data in files]
     if any(len(model.subgraphs) != 1 for model in models):
-        raise TargetError("a stage converted to several graphs cannot go into a single file: leave --single-file out.")
+        raise TargetError("a stage converted to several graphs cannot go into a single file: leave --packing out.")
     whole, codes, buffers = models[0], _Table(_operator_code), _Table(_content)
     buffers.place(schema.BufferT())  # the first is that of all tensors without content
     for index, model in enumerate(models):
@@ -64,18 +61,17 @@ def merged(files: Sequence[bytes]) -> bytes:
     for entry in whole.metadata or []:
         entry.buffer = buffers.place(whole.buffers[entry.buffer])
     whole.operatorCodes, whole.buffers = codes.entries, buffers.entries
-    return _written(whole)
+    return whole
 
 
-def with_first(data: bytes, signature: str) -> bytes:
-    """Return a file with the graph of a signature in first place, the one whose operators the engine lists."""
-    model = _read(data)
+def with_first(model: Any, signature: str) -> Any:
+    """Put the graph of a signature in first place, that of the graph whose operators the engine lists."""
     at = next(s.subgraphIndex for s in model.signatureDefs if s.signatureKey.decode() == signature)
     order = [at, *(i for i in range(len(model.subgraphs)) if i != at)]
     for entry in model.signatureDefs:
         entry.subgraphIndex = order.index(entry.subgraphIndex)
     model.subgraphs = [model.subgraphs[i] for i in order]
-    return _written(model)
+    return model
 
 
 class _Table:
@@ -98,11 +94,3 @@ def _operator_code(code: Any) -> Hashable:
 
 def _content(buffer: Any) -> Hashable:
     return None if buffer.data is None else bytes(buffer.data)
-
-
-def _read(data: bytes) -> Any:
-    return flatbuffer_utils.read_model_from_bytearray(bytearray(data))
-
-
-def _written(model: Any) -> bytes:
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

@@ -10,25 +10,22 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
-from qlot.export.graphs.schemes import SchemePlan
+from qlot.export.graphs.schemes import LEAST_VALUES, SchemePlan
 from qlot.export.targets.tflite.clamps import opcode
 
-LEAST_VALUES = 1024  # as on ONNX: biases, norms and the layer that reads coordinates stay float32
 _HALF = np.finfo(np.float16)
 
 
-def store(data: bytes, plan: SchemePlan) -> bytes:
-    """Return a file whose larger float32 constants are stored as float16, unless the plan keeps float32.
+def store(model: Any, plan: SchemePlan) -> None:
+    """Store larger float32 constants as float16, in place, unless the plan keeps float32.
 
     Args:
-        data: a file with one graph; what the quantiser has already stored otherwise is left alone.
-        plan: the scheme; fp32 leaves the file as it is.
+        model: of one graph; what the quantiser has already stored otherwise is left alone.
+        plan: the scheme; fp32 leaves the model as it is.
     """
     if plan.name == "fp32":
-        return data
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+        return
     graph = model.subgraphs[0]
     narrowed: dict[int, int] = {}  # old buffer -> new one: constants may share theirs
     unpacking = []
@@ -42,7 +39,6 @@ def store(data: bytes, plan: SchemePlan) -> bytes:
     for buffer in narrowed:
         model.buffers[buffer].data = None
     graph.operators = [*unpacking, *graph.operators]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _floats(model: Any, tensor: Any) -> Any:

@@ -18,14 +18,15 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from qlot.runtime.bundle.golden import GoldenSequence, read_golden
-from qlot.runtime.bundle.manifest import FileSpec, Manifest, StageName, StageSpec, parse_manifest
+from qlot.runtime.bundle.limits import MAX_JSON_BYTES
+from qlot.runtime.bundle.manifest import FileSpec, Manifest, StageName, StageSpec
+from qlot.runtime.bundle.parsing import parse_manifest
 from qlot.runtime.errors import BundleError, IntegrityError, ManifestError, UnsafePathError
 from qlot.runtime.network.sessions import open_session
 from qlot.runtime.network.sessions.base import Session
 from qlot.runtime.network.sessions.interface import check_interface
 
 MANIFEST = "manifest.json"
-MAX_MANIFEST_BYTES = 32 * 2**20
 MAX_PATH = 200  # characters
 _NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?<!\.)"
 _PATH = re.compile(rf"{_NAME}(/{_NAME})*")
@@ -71,9 +72,7 @@ class Bundle:
         if not os.path.lexists(folder / MANIFEST):
             raise ManifestError(f"{folder} has no {MANIFEST}: is this a QLOT bundle?")
         with _open_regular(folder, MANIFEST) as file:
-            text = file.read(MAX_MANIFEST_BYTES + 1)
-        if len(text) > MAX_MANIFEST_BYTES:
-            raise ManifestError(f"{MANIFEST} has more than {MAX_MANIFEST_BYTES // 2**20} MB: this is no manifest.")
+            text = file.read(MAX_JSON_BYTES + 1)  # of a longer one, enough to see that it is longer
         manifest = parse_manifest(text)
         check_paths(f.path for f in manifest.files)
         check_interface(manifest)
@@ -132,6 +131,8 @@ class Bundle:
         spec = self.manifest.golden
         if not spec.included or spec.index is None:
             return None
+        if self._spec(spec.index).bytes > MAX_JSON_BYTES:
+            raise IntegrityError(f"{spec.index!r} has more than {MAX_JSON_BYTES // 2**20} MB: this is no index.")
         golden = read_golden(self, spec.index)
         wanted = (spec.frames, self.manifest.preprocessing.size, *self.manifest.state.hidden[1:])
         found = (len(golden.steps), golden.crops.shape[1], *golden.hidden.shape[1:])

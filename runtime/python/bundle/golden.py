@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from qlot.runtime.bundle.manifest import describe, strict_json
+from qlot.runtime.bundle.json_text import describe, strict_json
+from qlot.runtime.bundle.limits import MAX_ELEMENTS, MAX_FILE_BYTES
 from qlot.runtime.errors import BundleError, IntegrityError, ManifestError
 
 FOLDER, INDEX, DATA = "golden", "golden/index.json", "golden/data.bin"
@@ -92,19 +93,19 @@ class _Part(BaseModel):
 
 
 class _Tensor(_Part):
-    name: str
+    name: Literal["crops", "boxes", "steps", "landmarks", "hidden", "gate"]
     dtype: Literal["uint8", "float32", "float64", "int32"]
-    shape: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(max_length=4)]
-    file: str  # as listed in the manifest: relative to the bundle
-    offset: Annotated[int, Field(ge=0, multiple_of=ALIGNMENT)]
-    bytes: Annotated[int, Field(gt=0)]
+    shape: Annotated[tuple[Annotated[int, Field(gt=0, le=MAX_ELEMENTS)], ...], Field(max_length=4)]
+    file: Annotated[str, Field(max_length=200)]  # as listed in the manifest: relative to the bundle
+    offset: Annotated[int, Field(ge=0, le=MAX_FILE_BYTES, multiple_of=ALIGNMENT)]
+    bytes: Annotated[int, Field(gt=0, le=MAX_FILE_BYTES)]
 
 
 class _Index(_Part):
     format: Literal["qlot-golden"]
     version: Literal[1]
     byte_order: Literal["little"]
-    tensors: tuple[_Tensor, ...]
+    tensors: Annotated[tuple[_Tensor, ...], Field(min_length=6, max_length=6)]
 
 
 def write_golden(folder: Path, sequence: GoldenSequence) -> tuple[str, str]:
@@ -164,7 +165,8 @@ def read_golden(source: Reader | Mapping[str, bytes], index: str = INDEX) -> Gol
 
 def _arrays(tensors: tuple[_Tensor, ...], read: Any, index: str) -> dict[str, NDArray[Any]]:
     files = {path: read(path) for path in {t.file for t in tensors}}
-    arrays, ends = {}, dict.fromkeys(files, 0)
+    arrays: dict[str, NDArray[Any]] = {}
+    ends = dict.fromkeys(files, 0)
     for t in sorted(tensors, key=lambda t: t.offset):
         size = math.prod(t.shape) * np.dtype(t.dtype).itemsize
         if t.bytes != size:

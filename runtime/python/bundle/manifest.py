@@ -11,12 +11,36 @@ version or an older one is an error, because it can only be a mistake. See `runt
 from __future__ import annotations
 
 import json
-import re
+import math
+from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from qlot.runtime.errors import ManifestError, SchemaVersionError
+from qlot.runtime.bundle.limits import (
+    MAX_BUNDLE_BYTES,
+    MAX_CHANNELS,
+    MAX_DIMENSIONS,
+    MAX_ELEMENTS,
+    MAX_FILE_BYTES,
+    MAX_FILES,
+    MAX_LANDMARKS,
+    MAX_SIDE,
+    MAX_STEPS,
+    Coordinate,
+    Count,
+    Finite,
+    Index,
+    Label,
+    Name,
+    Operations,
+    Positive,
+    Positives,
+    Seconds,
+    Share,
+    Steps,
+    Text,
+)
 
 SCHEMA_VERSION = "1.1"
 
@@ -24,11 +48,16 @@ StageName = Literal["extractor", "refiner", "refiner_unrolled"]
 Lowering = Literal["dense", "windowed"]
 Scheme = Literal["fp32", "fp16", "w8", "w8a8", "palette6", "palette4", "w4"]
 Target = Literal["onnx", "tflite", "coreml"]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SearchSide = Annotated[float, Field(ge=0.05, le=4)]
-Point3 = tuple[Finite, Finite, Finite]
-Index = Annotated[int, Field(ge=0)]
+SearchSides = Annotated[tuple[SearchSide, ...], Field(min_length=1, max_length=16)]
+Point3 = tuple[Coordinate, Coordinate, Coordinate]
+Indices = Annotated[tuple[Index, ...], Field(max_length=MAX_LANDMARKS)]
+Shape = Annotated[tuple[Annotated[int, Field(gt=0, le=MAX_ELEMENTS)], ...], Field(max_length=MAX_DIMENSIONS)]
+ListedPath = Annotated[str, Field(max_length=200)]  # which of them are safe: `folder.check_paths`
+Landmarks = Annotated[int, Field(ge=1, le=MAX_LANDMARKS)]
+LogSigma = Annotated[float, Field(ge=-100, le=100)]
+Operators = Annotated[dict[Label, Count], Field(max_length=500)]
+Notes = Annotated[dict[Label, Text], Field(max_length=100)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -39,31 +68,39 @@ class _Part(BaseModel):
 class TensorSpec(_Part):
     """One named input or output of a graph."""
 
-    name: str
-    shape: tuple[Annotated[int, Field(gt=0)], ...]
+    name: Label
+    shape: Shape
     dtype: Literal["float32", "int32", "uint8"]
-    meaning: str
-    unit: str
+    meaning: Text
+    unit: Label
+
+    @model_validator(mode="after")
+    def _small_enough(self) -> TensorSpec:
+        if math.prod(self.shape) > MAX_ELEMENTS:
+            raise ValueError(f"{self.shape} has more than {MAX_ELEMENTS:,} elements")
+        return self
 
 
 class DelegationSpec(_Part):
     """How an engine split a graph between a delegate and its own kernels, as it reported where the bundle was made."""
 
-    delegate: str
-    partitions: Annotated[int, Field(ge=0)]  # connected parts that the delegate runs
-    outside: dict[str, Annotated[int, Field(gt=0)]]  # operators left to the engine's own kernels, by name
+    delegate: Label
+    partitions: Count  # connected parts that the delegate runs
+    outside: Annotated[
+        dict[Label, Positives], Field(max_length=500)
+    ]  # operators left to the engine's own kernels, by name
 
 
 class StageSpec(_Part):
     """One graph: its file (for target coreml the folder of its files), its interface, and what it costs."""
 
-    file: str
-    function: str | None = None  # of a file that several stages share: TFLite signature, Core ML function; since 1.1
-    iterations: Annotated[int, Field(ge=0)]  # refinement steps inside: 0 for the extractor
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    macs: Annotated[int, Field(ge=0)]  # multiply-accumulates of one call
-    ops: dict[str, int]  # operator histogram of the stored graph
+    file: ListedPath
+    function: Label | None = None  # of a file that several stages share: TFLite signature, Core ML function; since 1.1
+    iterations: Annotated[int, Field(ge=0, le=MAX_STEPS)]  # refinement steps inside: 0 for the extractor
+    inputs: Annotated[tuple[TensorSpec, ...], Field(max_length=16)]
+    outputs: Annotated[tuple[TensorSpec, ...], Field(max_length=16)]
+    macs: Operations  # multiply-accumulates of one call
+    ops: Operators  # operator histogram of the stored graph
     delegation: DelegationSpec | None = None  # since 1.1
 
     def holds(self, path: str) -> bool:
@@ -74,26 +111,26 @@ class StageSpec(_Part):
 class FileSpec(_Part):
     """Size and hash of one file of the bundle; every file but the manifest is listed."""
 
-    path: str
-    bytes: Annotated[int, Field(ge=0)]
+    path: ListedPath
+    bytes: Annotated[int, Field(ge=0, le=MAX_FILE_BYTES)]
     sha256: Sha256
 
 
 class ModelSpec(_Part):
     """Which network this is and where its weights come from."""
 
-    preset: str
-    parameters: int
-    checkpoint: str  # file name or the name of shipped weights
+    preset: Label
+    parameters: Operations
+    checkpoint: Label  # file name or the name of shipped weights
     checkpoint_sha256: Sha256
-    licence: str
+    licence: Text
 
 
 class CropSpec(_Part):
     """The crop rule (`runtime/contract/README.md`): constants of the square in canonical units, and the resampling."""
 
-    center: tuple[Finite, Finite]  # canonical x, y (y up)
-    side: Positive  # canonical units
+    center: tuple[Coordinate, Coordinate]  # x, y (y up)
+    side: Share  # canonical units
     resampling: Literal["antialiased-tent"] = "antialiased-tent"
     border: Literal["zero"] = "zero"
     pixel_center: Literal["integer"] = "integer"
@@ -102,7 +139,7 @@ class CropSpec(_Part):
 class PreprocessingSpec(_Part):
     """What the image input expects. Mean and standard deviation are inside the graph."""
 
-    size: Annotated[int, Field(gt=0)]  # side of the square network input, pixels
+    size: Annotated[int, Field(gt=0, le=MAX_SIDE)]  # side of the square network input, pixels
     color: Literal["RGB"] = "RGB"
     range: tuple[Finite, Finite] = (0.0, 1.0)
     layout: Literal["NCHW"] = "NCHW"
@@ -112,26 +149,28 @@ class PreprocessingSpec(_Part):
 class StateSpec(_Part):
     """The recurrent state a caller carries between frames, and its rules in words for those who port them."""
 
-    landmarks: tuple[int, int, int]  # 1, N, 7: x, y, log sigma x, log sigma y, artanh rho, dx, dy in crop pixels
-    hidden: tuple[int, int, int]  # 1, N, C
-    init: str
-    reset: str
-    crop_change: str
-    clamp_position: Positive  # |x|, |y| in half image sides, applied to a frame's final output
-    clamp_log_sigma: tuple[Finite, Finite]  # normalised, likewise
+    landmarks: tuple[
+        Literal[1], Landmarks, Literal[7]
+    ]  # 1, N, 7: x, y, log sigma x, log sigma y, artanh rho, dx, dy in crop pixels
+    hidden: tuple[Literal[1], Landmarks, Annotated[int, Field(ge=1, le=MAX_CHANNELS)]]  # 1, N, C
+    init: Text
+    reset: Text
+    crop_change: Text
+    clamp_position: Share  # |x|, |y| in half image sides, applied to a frame's final output
+    clamp_log_sigma: tuple[LogSigma, LogSigma]  # normalised, likewise
 
 
 class IterationSpec(_Part):
     """How many refinement steps a frame gets."""
 
-    cold: Annotated[int, Field(ge=1)]
-    tracking: Annotated[int, Field(ge=1)]
+    cold: Steps
+    tracking: Steps
 
 
 class GateSpec(_Part):
     """Default of the uncertainty gate. A radius of 0 switches it off."""
 
-    radius: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # pixels of the network input
+    radius: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]  # pixels of the network input
     cutoff: Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -146,7 +185,7 @@ class ConfidenceSpec(_Part):
     w_spread: Finite
     found: Annotated[float, Field(gt=0, lt=1)]  # a candidate at or above is a face
     lost: Annotated[float, Field(gt=0, lt=1)]  # a tracked face below is on its way to being lost
-    calibration: str  # the data it was fitted on, and how well it separates
+    calibration: Text  # the data it was fitted on, and how well it separates
 
     @model_validator(mode="after")
     def _hysteresis(self) -> ConfidenceSpec:
@@ -158,42 +197,45 @@ class ConfidenceSpec(_Part):
 class TrackingSpec(_Part):
     """Constants of the tracker, alike in every runtime. Times in seconds, lengths as a share of the crop's side."""
 
-    hold_shift: Positive = 0.03  # the crop rests while its target is nearer than this
-    hold_scale: Positive = 0.06  # ... and its ln side differs by less
-    settle: Positive = 0.2  # a moving crop comes to rest within this share of the two bands
-    crop_time_constant: Positive = 0.1
-    jump_shift: Positive = 0.25  # beyond it the crop follows at once
-    lost_after: Positive = 0.2  # below the lost threshold for this long
-    lost_for: Positive = 1.0  # how long after a loss the status reads lost, and the last crop is tried first
-    max_gap: Positive = 0.5  # a longer pause between frames, or a step back in time, starts anew
-    candidates_per_frame: Annotated[int, Field(ge=1)] = 1
-    search_around: Annotated[tuple[SearchSide, ...], Field(min_length=1)] = (1.0, 1.3, 1.7)  # sides, of the last crop's
-    search_revisit: Annotated[int, Field(ge=1)] = 3  # scanned candidates between two around the last crop
-    search_sides: Annotated[tuple[SearchSide, ...], Field(min_length=1)] = (0.9, 0.55, 0.33)  # of min(W, H): the scan
+    hold_shift: Share = 0.03  # the crop rests while its target is nearer than this
+    hold_scale: Share = 0.06  # ... and its ln side differs by less
+    settle: Share = 0.2  # a moving crop comes to rest within this share of the two bands
+    crop_time_constant: Seconds = 0.1
+    jump_shift: Share = 0.25  # beyond it the crop follows at once
+    lost_after: Seconds = 0.2  # below the lost threshold for this long
+    lost_for: Seconds = 1.0  # how long after a loss the status reads lost, and the last crop is tried first
+    max_gap: Seconds = 0.5  # a longer pause between frames, or a step back in time, starts anew
+    candidates_per_frame: Steps = 1
+    search_around: SearchSides = (1.0, 1.3, 1.7)  # sides, of the last crop's
+    search_revisit: Positives = 3  # scanned candidates between two around the last crop
+    search_sides: SearchSides = (0.9, 0.55, 0.33)  # of min(W, H): the scan
     search_stride: Annotated[float, Field(ge=0.1, le=1)] = 0.6  # greatest distance of candidates, of their side
-    follow_ups: Annotated[int, Field(ge=0)] = 2  # promising candidates in a row that are refined at once
+    follow_ups: Annotated[int, Field(ge=0, le=MAX_STEPS)] = 2  # promising candidates in a row that are refined at once
     min_side: Positive = 24.0  # pixels of the frame; a smaller crop is no face
 
 
 class LayoutSpec(_Part):
     """The landmarks: where they lie on the canonical face, what they are called, how they are drawn."""
 
-    name: str
-    points: tuple[Point3, ...]  # x right, y up, z to the viewer
-    names: tuple[str, ...]
-    groups: dict[str, tuple[Index, ...]]
-    mirror: tuple[Index, ...]
-    edges: tuple[tuple[Index, Index], ...]
+    name: Name
+    points: Annotated[
+        tuple[Point3, ...], Field(min_length=1, max_length=MAX_LANDMARKS)
+    ]  # x right, y up, z to the viewer
+    names: Annotated[tuple[Name, ...], Field(max_length=MAX_LANDMARKS)]  # no two the same
+    groups: Annotated[dict[Name, Indices], Field(max_length=1000)]
+    mirror: Indices
+    edges: Annotated[tuple[tuple[Index, Index], ...], Field(max_length=8 * MAX_LANDMARKS)]
     outer_eyes: tuple[Index, Index] | None
-    write_mask: tuple[Index, ...] = ()  # landmarks kept from writing into the mixer, baked into the graph
+    write_mask: Indices = ()  # landmarks kept from writing into the mixer, baked into the graph
 
     @model_validator(mode="after")
     def _indices_fit(self) -> LayoutSpec:
         n = len(self.points)
-        if n == 0:
-            raise ValueError("a layout has at least one point")
         if len(self.names) != n or len(self.mirror) != n:
             raise ValueError(f"names and mirror must have {n} entries, one for each point")
+        twice = [name for name, count in Counter(self.names).items() if count > 1]
+        if twice:  # a table would keep one of them
+            raise ValueError(f"names must be unique, repeated: {', '.join(twice[:10])}")
         used = [i for g in self.groups.values() for i in g] + [i for e in self.edges for i in e]
         used += [*self.mirror, *self.write_mask, *(self.outer_eyes or ())]
         if used and max(used) >= n:
@@ -204,21 +246,23 @@ class LayoutSpec(_Part):
 class CalibrationSpec(_Part):
     """The frames a static quantisation was calibrated on."""
 
-    source: str  # "builtin", or the name of the user's clip or folder
-    frames: Annotated[int, Field(gt=0)]
+    source: Label  # "builtin", or the name of the user's clip or folder
+    frames: Positives
     sha256: Sha256  # of the decoded RGB frames
     # Since 1.1: what the float tracker met on them.
-    calls: dict[StageName, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)  # recorded, of each stage
-    cold_starts: Annotated[int, Field(ge=0)] | None = None  # re-acquisitions included
-    ranges: dict[StageName, dict[str, tuple[Finite, Finite]]] = Field(default_factory=dict)  # of each stage's inputs
+    calls: dict[StageName, Count] = Field(default_factory=dict)  # recorded, of each stage
+    cold_starts: Count | None = None  # re-acquisitions included
+    ranges: dict[StageName, Annotated[dict[Label, tuple[Finite, Finite]], Field(max_length=16)]] = Field(
+        default_factory=dict
+    )  # of each stage's inputs
 
 
 class SchemeSpec(_Part):
     """The quantisation as resolved: what was asked for and what each group of modules became."""
 
     name: Scheme
-    requested: str  # the flag the user typed
-    rules: dict[str, str]  # module group -> storage and arithmetic
+    requested: Label  # the flag the user typed
+    rules: Notes  # module group -> storage and arithmetic
     calibration: CalibrationSpec | None
 
 
@@ -232,9 +276,9 @@ class ToleranceSpec(_Part):
 class WorstSpec(_Part):
     """Where the largest error of a replay lies."""
 
-    frame: Index
-    step: Annotated[int, Field(ge=1)]
-    landmark: str
+    frame: Count
+    step: Steps
+    landmark: Name
 
 
 class ParitySpec(_Part):
@@ -243,9 +287,9 @@ class ParitySpec(_Part):
     Over all frames, steps and landmarks; `max_result_px` over the frames' last steps alone.
     """
 
-    reference: str
-    clip: str
-    frames: Annotated[int, Field(gt=0)]
+    reference: Label
+    clip: Label
+    frames: Positives
     median_px: Finite
     p99_px: Finite
     max_px: Finite
@@ -259,8 +303,8 @@ class GoldenSpec(_Part):
     """Where the golden sequence is, or why there is none."""
 
     included: bool
-    index: str | None = None
-    frames: int = 0
+    index: ListedPath | None = None
+    frames: Count = 0
     tolerance: ToleranceSpec | None = None
 
 
@@ -279,17 +323,17 @@ class TrackerSpec(_Part):
 class Manifest(TrackerSpec):
     """`manifest.json` of a bundle."""
 
-    schema_version: Annotated[str, Field(pattern=r"^\d+\.\d+$")]
+    schema_version: Annotated[str, Field(max_length=13, pattern=r"^[0-9]{1,6}\.[0-9]{1,6}$")]
     model: ModelSpec
     target: Target
-    min_ios: Annotated[int, Field(ge=1)] | None = None  # target coreml: oldest iOS it runs on; since 1.1
+    min_ios: Annotated[int, Field(ge=1, le=100)] | None = None  # target coreml: oldest iOS it runs on; since 1.1
     lowering: Lowering
     scheme: SchemeSpec
     stages: dict[StageName, StageSpec]
     golden: GoldenSpec
     parity: ParitySpec | None
-    tools: dict[str, str]
-    files: tuple[FileSpec, ...]
+    tools: Notes
+    files: Annotated[tuple[FileSpec, ...], Field(max_length=MAX_FILES)]
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Manifest:
@@ -302,6 +346,8 @@ class Manifest(TrackerSpec):
         listed = [f.path for f in self.files]
         if len(set(listed)) != len(listed):
             raise ValueError("a file is listed twice")
+        if sum(f.bytes for f in self.files) > MAX_BUNDLE_BYTES:
+            raise ValueError(f"the files have more than {MAX_BUNDLE_BYTES // 2**20} MB in all")
         folders = self.target == "coreml"  # there a graph is a folder, and what must be listed is a file in it
         missing = {
             s.file
@@ -318,81 +364,6 @@ class Manifest(TrackerSpec):
         if self.golden.included and (self.golden.index is None or self.golden.tolerance is None):
             raise ValueError("golden.included needs golden.index and golden.tolerance")
         return self
-
-
-def strict_json(text: str | bytes, name: str) -> Any:
-    """Parse UTF-8 JSON as every runtime's parser would: a repeated key and NaN are errors, not a matter of taste.
-
-    Raises:
-        ManifestError: `name` is not such JSON.
-    """
-
-    def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a key is repeated in one object")
-        return found
-
-    def no_constant(word: str) -> Any:
-        raise ValueError(f"{word} is not a JSON number")
-
-    try:
-        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
-        return json.loads(decoded, object_pairs_hook=no_repeats, parse_constant=no_constant)
-    except (ValueError, RecursionError) as e:
-        raise ManifestError(f"{name} is not valid JSON: {e}. Export the bundle again.") from e
-
-
-def describe(error: ValidationError) -> str:
-    """Return the first few problems of a schema error on one line: field and message."""
-
-    def one(where: tuple[int | str, ...], message: str) -> str:
-        return f"{ascii('.'.join(map(str, where)) or 'top level')[1:-1][:160]}: {message[:200]}"
-
-    return "; ".join(one(e["loc"], e["msg"]) for e in error.errors(include_input=False, include_url=False)[:8])
-
-
-def parse_manifest(text: str | bytes) -> Manifest:
-    """Parse and check a manifest. Types are exact, as in the typed languages: "1" and 1.0 are no integers.
-
-    Raises:
-        ManifestError: not JSON, or against the schema; the message lists each field.
-        SchemaVersionError: written for another major version.
-    """
-    data = strict_json(text, "manifest.json")
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if not isinstance(version, str) or not re.fullmatch(r"\d{1,6}\.\d{1,6}", version, re.ASCII):
-        raise ManifestError("manifest.json has no schema_version of the form MAJOR.MINOR: is this a QLOT bundle?")
-    major, minor = (int(v) for v in version.split("."))
-    own_major, own_minor = (int(v) for v in SCHEMA_VERSION.split("."))
-    if major != own_major:
-        what = "update qlot-mobile" if major > own_major else "export the bundle again with this version of qlot-mobile"
-        raise SchemaVersionError(f"the bundle has schema version {version}, this runtime reads {own_major}.x: {what}.")
-    try:
-        return _validated(text, data, ignore_unknown=minor > own_minor)
-    except ValidationError as e:
-        raise ManifestError(f"manifest.json does not follow schema {SCHEMA_VERSION}: {describe(e)}") from e
-
-
-def _validated(text: str | bytes, data: Any, ignore_unknown: bool) -> Manifest:
-    """Check a manifest, given as text and as parsed from it, against the schema.
-
-    Unknown fields are ignored by taking out of `data` exactly those that the schema refuses, at whatever depth, and
-    checking again: so all other fields are checked as in a manifest of the runtime's own version.
-    """
-    try:
-        return Manifest.model_validate_json(text, strict=True)
-    except ValidationError as e:
-        problems = e.errors(include_input=False, include_url=False)
-        unknown = [p["loc"] for p in problems if p["type"] == "extra_forbidden"]
-        if not (ignore_unknown and unknown):
-            raise
-    for *path, field in unknown:
-        part = data
-        for key in path:
-            part = part[key]
-        del part[field]
-    return Manifest.model_validate_json(json.dumps(data), strict=True)
 
 
 def json_schema() -> dict[str, Any]:

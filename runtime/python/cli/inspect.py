@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -89,14 +90,16 @@ def _stage(console: Console, name: str, stage: StageSpec) -> None:
         stage.iterations, f"{stage.iterations} refinement steps"
     )
     place = stage.file if stage.function is None else f"{stage.file} ({stage.function})"
-    table = Table(title=Text(f"{name}: {place}, {steps}", style="bold"), title_justify="left", expand=True)
-    for column in ("", "tensor", "shape", "dtype", "unit", "meaning"):
-        table.add_column(column, overflow="fold", ratio=1 if column == "meaning" else None)
-    for direction, tensors in (("in", stage.inputs), ("out", stage.outputs)):
-        for tensor in tensors:
-            shape = "x".join(map(str, tensor.shape))
-            table.add_row(direction, *map(Text, (tensor.name, shape, tensor.dtype, tensor.unit, tensor.meaning)))
-    console.print(table)
+    console.print(Text(f"{name}: {place}, {steps}", style="bold"))
+    rows = [
+        (direction, tensor.name, "x".join(map(str, tensor.shape)), tensor.dtype, tensor.unit, tensor.meaning)
+        for direction, tensors in (("in", stage.inputs), ("out", stage.outputs))
+        for tensor in tensors
+    ]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
+    for *row, meaning in rows:  # the meaning has lines of its own, so that 80 columns are enough
+        console.print(Text("  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()))
+        console.print(Padding(Text(meaning, style="dim"), (0, 0, 0, 7)))
     ops = sorted(stage.ops.items(), key=lambda item: (-item[1], item[0]))
     console.print(Text(f"{sum(stage.ops.values())} operators: " + ", ".join(f"{op} {count}" for op, count in ops)))
     if stage.delegation is not None:

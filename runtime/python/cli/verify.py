@@ -17,8 +17,8 @@ def verify(path: Path, console: Console, threads: int = 1) -> None:
     """Replay, print, and fail beyond the tolerance.
 
     Raises:
-        BundleError: the bundle cannot be used.
-        ParityError: a landmark is off by more than the tolerance, or there is no golden sequence.
+        BundleError: the bundle cannot be used, or has no golden sequence.
+        ParityError: a landmark is off by more than the tolerance.
     """
     bundle = Bundle.open(path)
     parity = bundle.manifest.parity

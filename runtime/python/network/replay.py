@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import ToleranceSpec, WorstSpec
-from qlot.runtime.errors import ParityError
+from qlot.runtime.errors import BundleError, ParityError
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.recurrence import Gate, Network, steps
@@ -149,12 +149,16 @@ def replay(bundle: Bundle, threads: int = 1) -> ReplayReport:
     """Replay a bundle's golden sequence in this runtime, and the unrolled refiner on the frames it fits.
 
     Raises:
-        ParityError: the bundle has no golden sequence, or its unrolled refiner differs from its single steps.
+        BundleError: the bundle has no golden sequence.
+        ParityError: its unrolled refiner differs from its single steps.
         BundleError: a graph cannot be loaded or run.
     """
     golden, tolerance = bundle.golden(), bundle.manifest.golden.tolerance
     if golden is None or tolerance is None:
-        raise ParityError("the bundle cannot be verified: it was exported with --no-golden.")
+        raise BundleError(
+            "the bundle cannot be verified: it was exported with --no-golden. Export it again without that, or run "
+            "`qlot verify --torch`."
+        )
     stages = BundleNetwork(bundle, threads)
     layout = bundle.manifest.layout
     points = np.array(layout.points)

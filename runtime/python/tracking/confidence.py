@@ -1,7 +1,7 @@
 """How sure the tracker is that a crop shows a face: a logistic function of what the network says about itself.
 
 A network that sees no face predicts wide covariances. The residual of the fit, quantiles over landmarks and the last
-displacement were tried beside their mean and added nothing dependable. The constants: `qlot.export.confidence.fit`.
+displacement were tried beside their mean and added nothing dependable. The constants come with the weights.
 """
 
 from __future__ import annotations

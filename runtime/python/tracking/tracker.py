@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Real
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,7 @@ class Tracker:
     Several trackers may share the `stages` of one bundle: each has a state of its own. One call at a time.
 
     Args:
-        bundle: an open bundle, or the tracker's part of a manifest if `stages` are given.
+        bundle: a bundle or the path of its folder, or the tracker's part of a manifest if `stages` are given.
         stages: what runs the network; None loads the bundle's graphs.
         rotation: clockwise degrees by which frames must be turned to be upright: 0, 90, 180 or 270.
         mirrored: frames are mirror images (the preview of a front camera); landmarks keep the subject's own sides.
@@ -112,14 +113,13 @@ class Tracker:
 
     Raises:
         FrameError: not a rotation.
-        TypeError: neither a bundle nor constants.
-        ValueError: constants without stages.
-        BundleError: the graphs cannot be loaded.
+        ValueError: neither a bundle nor constants with the stages they belong to.
+        BundleError: the bundle cannot be opened, or its graphs cannot be loaded.
     """
 
     def __init__(
         self,
-        bundle: Bundle | TrackerSpec,
+        bundle: Bundle | str | Path | TrackerSpec,
         stages: Network | None = None,
         *,
         rotation: int = 0,
@@ -130,15 +130,18 @@ class Tracker:
         threads: int = 1,
         offline: bool = False,
     ) -> None:
+        if isinstance(bundle, str | Path):
+            bundle = Bundle.open(bundle)
         if isinstance(bundle, Bundle):
             self._spec: TrackerSpec = bundle.manifest
             self._stages = stages or BundleNetwork(bundle, threads)
-        elif not isinstance(bundle, TrackerSpec):
-            raise TypeError(f"a Tracker takes an open bundle, as Tracker(Bundle.open(folder)), got {bundle!r}.")
-        elif stages is not None:
+        elif isinstance(bundle, TrackerSpec) and stages is not None:
             self._spec, self._stages = bundle, stages
         else:
-            raise ValueError("constants alone cannot run: pass a Bundle, or the stages they belong to.")
+            raise ValueError(
+                f"a tracker needs a bundle or the path of its folder, got {type(bundle).__name__}; constants alone "
+                "cannot run: pass the stages that they belong to as well."
+            )
         self._orientation = Orientation(rotation, mirrored)
         self._gate = gate or Gate(self._spec.gate.radius, self._spec.gate.cutoff)
         self._iterations = iterations or self._spec.iterations

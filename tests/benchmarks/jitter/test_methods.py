@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
 
+from qlot.benchmarks.jitter import methods as methods_module
 from qlot.benchmarks.jitter.clips import RenderedClip
 from qlot.benchmarks.jitter.measures import lag_of, measure
 from qlot.benchmarks.jitter.methods import track
@@ -13,6 +16,7 @@ from qlot.benchmarks.jitter.points import PointSet
 from qlot.benchmarks.jitter.protocol import SineSpec
 from qlot.runtime.bundle.manifest import TrackerSpec
 from qlot.runtime.network.recurrence import Gate
+from qlot.runtime.tracking.tracker import Tracker
 from tests.benchmarks.jitter.made import small_protocol
 from tests.runtime.disc import DiscStages, disc_spec, scene, truth
 
@@ -46,6 +50,18 @@ def test_an_unsure_network_is_followed_all_the_same() -> None:
     sceptical = disc_spec().confidence.model_copy(update={"bias": -1e3})
     spec: TrackerSpec = disc_spec().model_copy(update={"confidence": sceptical})
     assert np.isfinite(track(spec, DiscStages(), disc_clip(), POINTS).positions).all()
+
+
+def test_the_tracker_is_given_nothing_that_the_schema_forbids(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[TrackerSpec] = []
+
+    def seen(spec: TrackerSpec, *arguments: Any, **options: Any) -> Tracker:
+        given.append(spec)
+        return Tracker(spec, *arguments, **options)
+
+    monkeypatch.setattr(methods_module, "Tracker", seen)
+    track(disc_spec(), DiscStages(), disc_clip(), POINTS)
+    assert TrackerSpec.model_validate(given[0].model_dump()) == given[0]
 
 
 def test_where_nothing_can_be_seen_the_answer_is_nan() -> None:

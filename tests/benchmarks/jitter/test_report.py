@@ -2,23 +2,37 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from io import StringIO
+from itertools import count
 from pathlib import Path
 
 import cv2
 from rich.console import Console
 
-from qlot.benchmarks.jitter.measures import FLICKER, lag_of
-from qlot.benchmarks.jitter.methods import Method
-from qlot.benchmarks.jitter.report import plot, record, table
-from qlot.benchmarks.jitter.run import Result, Score
+from qlot.benchmarks.jitter.measures import (
+    BLINK_DEPTH,
+    ERROR,
+    FLICKER,
+    LOST,
+    NMF,
+    OVERSHOOT,
+    RAMP_LAG,
+    gain_of,
+    lag_of,
+)  # fmt: skip
+from qlot.benchmarks.jitter.methods import Method, methods
+from qlot.benchmarks.jitter.protocol import JitterProtocol, SineSpec, load_protocol
+from qlot.benchmarks.jitter.report import plot, record, tables
+from qlot.benchmarks.jitter.run import MethodScores, Score
 from tests.benchmarks.jitter.made import small_protocol
 
 PROTOCOL = small_protocol()
 
 
-def result(label: str, flicker: float, lag: float) -> Result:
-    return Result(Method(label, label, "QLOT"), {FLICKER: Score((flicker, flicker)), lag_of(1): Score((lag, lag + 2))})
+def result(label: str, flicker: float, lag: float) -> MethodScores:
+    scores = {FLICKER: Score((flicker, flicker)), lag_of(1): Score((lag, lag + 2))}
+    return MethodScores(Method(label, label, "QLOT"), scores)
 
 
 RESULTS = [result("raw", 0.2, 1.0), result("smooth", 0.02, 60.0), result("lost", math.nan, math.nan)]
@@ -34,13 +48,35 @@ def test_the_record_is_json_and_says_what_its_keys_mean() -> None:
     assert {key for method in stored["methods"] for key in method["scores"]} <= set(stored["measures"])
 
 
-def test_the_table_has_a_row_per_method_and_dashes_where_nothing_is_known() -> None:
+def printed(results: Sequence[MethodScores], protocol: JitterProtocol) -> list[str]:
+    """What a terminal of 80 columns shows."""
     out = StringIO()
-    Console(file=out, width=240).print(table(RESULTS, PROTOCOL))
-    lines = out.getvalue().splitlines()
-    assert all(any(name in line for line in lines) for name in ("raw", "smooth", "lost"))
+    Console(file=out, width=80).print(*tables(results, protocol), sep="\n")
+    return out.getvalue().splitlines()
+
+
+def test_the_tables_have_a_row_per_method_and_dashes_where_nothing_is_known() -> None:
+    lines = printed(RESULTS, PROTOCOL)
+    assert all(sum(name in line for line in lines) == 2 for name in ("raw", "smooth", "lost "))
     assert "0.2" in next(line for line in lines if "raw" in line)
-    assert "nan" not in out.getvalue()
+    assert not any("nan" in line for line in lines)
+
+
+def test_every_figure_of_the_committed_protocol_is_whole_in_80_columns() -> None:
+    protocol, numbers = load_protocol(), count(1)
+    keys = [FLICKER, NMF, RAMP_LAG, OVERSHOOT, BLINK_DEPTH, ERROR, LOST]
+    keys += [key(m.hertz) for m in protocol.motions if isinstance(m, SineSpec) for key in (lag_of, gain_of)]
+    results = [
+        MethodScores(method, {key: Score((-(100 + next(numbers) / 10),)) for key in keys})
+        for method in methods(protocol, peer=True)
+    ]
+    lines = printed(results, protocol)
+    text = "\n".join(lines)
+    assert "…" not in text and max(map(len, lines)) <= 80
+    shown = {key for key in keys if not key.startswith("gain")} | {gain_of(4)}
+    wanted = [f"{r.mean(key):.3g}" for r in results for key in shown]
+    assert all(found in text.split() for found in wanted)
+    assert all(word in text for r in results for word in r.method.label.split())
 
 
 def test_the_plot_is_a_picture_even_if_everything_was_lost(tmp_path: Path) -> None:

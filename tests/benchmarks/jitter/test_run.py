@@ -21,7 +21,7 @@ from qlot.benchmarks.jitter.measures import (
 )
 from qlot.benchmarks.jitter.methods import ClipAnswers, Method, methods, smooth
 from qlot.benchmarks.jitter.points import PointSet, point_set
-from qlot.benchmarks.jitter.run import Followers, Result, run
+from qlot.benchmarks.jitter.run import Followers, MethodScores, run
 from qlot.runtime.tracking.filters import OneEuro
 from tests.benchmarks.jitter.made import LAYOUTS, late, made_clip, small_protocol
 
@@ -31,7 +31,7 @@ HERTZ = (0.3, 0.5, 1, 2, 4)
 IBUG, MESH = point_set("ibug68"), point_set("mediapipe478")
 
 
-def score(delay: int, sigma: float = 0.0, points: PointSet = IBUG, offset: float = 0.0) -> Result:
+def score(delay: int, sigma: float = 0.0, points: PointSet = IBUG, offset: float = 0.0) -> MethodScores:
     answer = late(delay, sigma)
 
     def follow(clip: RenderedClip, method: Method) -> ClipAnswers:

@@ -17,8 +17,6 @@ from qlot.benchmarks.peers.bare import bare_stages, tflite_graph
 from qlot.benchmarks.peers.environment import PeerEnvironment, PeerError, last_line, prepare, run_script
 from qlot.benchmarks.peers.facemesh import WORKER, run_facemesh
 from qlot.benchmarks.peers.landmark_network import FRAME, PeerComparison, peer_network
-from qlot.export.graphs.schemes import plan_for
-from qlot.export.targets import load_target
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import Lowering, Target
 from tests.export import small
@@ -127,7 +125,7 @@ def test_a_missing_model_and_a_missing_engine_are_named(tmp_path: Path, monkeypa
     with pytest.raises(PeerError, match="has no MediaPipe model"):
         PeerEnvironment(tmp_path).model("face_landmark/face_landmark.tflite")
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(PeerError, match=r"qlot-mobile\[tflite\]"):
+    with pytest.raises(PeerError, match=r"pip install .*\[tflite\]"):
         tflite_graph(b"")
 
 
@@ -139,11 +137,14 @@ def test_ratios_are_taken_within_a_round() -> None:
 
 @pytest.mark.parametrize("target", ["onnx", "tflite"])
 def test_bare_graphs_compute_what_the_runtime_does(target: Target, tmp_path: Path) -> None:
+    lowering: Lowering = "windowed" if target == "onnx" else "dense"
     if target == "tflite":
         pytest.importorskip("litert_torch", reason="needs the extra tflite")
-    lowering: Lowering = "windowed" if target == "onnx" else "dense"
-    converter, plan = load_target(target), plan_for(target, "fp32")
-    graphs = {n: converter.convert(small.stage(lowering, n), plan, None) for n in ("extractor", "refiner")}
+        from tests.export import tflite_graphs
+
+        graphs = {n: tflite_graphs.graph(n, "fp32") for n in ("extractor", "refiner")}
+    else:
+        graphs = {n: small.graph(lowering, n) for n in ("extractor", "refiner")}
     bundle = Bundle.open(small.write_bundle(tmp_path / "bundle", graphs, target=target))
     extract, refine = bare_stages(bundle)
     feeds = {**small.feeds_of(small.stage(lowering, "extractor")), **small.feeds_of(small.stage(lowering, "refiner"))}

@@ -13,6 +13,7 @@ from qlot.model.weights import load_default
 from qlot.runtime.media.video import VideoReader
 from qlot.runtime.tracking.crop import sample_crop
 from qlot.runtime.tracking.result import CropBox
+from tests.export import small
 
 LAYOUT = load_layout("wflw98")
 POINTS = torch.tensor(LAYOUT.points, dtype=torch.float32)[None]
@@ -27,22 +28,28 @@ def model() -> QLOT:
 
 @pytest.fixture(scope="module")
 def feeds(model: QLOT) -> dict[str, torch.Tensor]:
+    return feeds_of(model, POINTS)
+
+
+def feeds_of(model: QLOT, points: torch.Tensor) -> dict[str, torch.Tensor]:
     """A real picture, some landmarks beyond its edges so that the border rule counts, and a lived-in hidden state."""
     frame = next(iter(VideoReader(sample_clip())))
     height, width = frame.rgb.shape[:2]
     size = model.config.image_size
     image = torch.from_numpy(sample_crop(frame.rgb, CropBox(width / 2, height / 2, height), size))
-    start = cold_start(POINTS, model.config.hidden_width)
+    start = cold_start(points, model.config.hidden_width)
     hidden = torch.from_numpy(np.random.default_rng(3).normal(0, 0.5, start.hidden.shape).astype(np.float32))
     state = TensorState(start.position * 1.3, start.covariance - 2, start.delta + 0.01, hidden)
     return {"image": image, "landmarks": to_pixels(state, size), "hidden": hidden}
 
 
-def expected(model: QLOT, feeds: dict[str, torch.Tensor], iterations: int = ITERATIONS) -> np.ndarray:
+def expected(
+    model: QLOT, feeds: dict[str, torch.Tensor], iterations: int = ITERATIONS, points: torch.Tensor = POINTS
+) -> np.ndarray:
     size = model.config.image_size
     with torch.no_grad():
         state = from_pixels(feeds["landmarks"], feeds["hidden"], size)
-        return to_pixels(model(feeds["image"], POINTS, state, iterations)[-1], size).numpy()
+        return to_pixels(model(feeds["image"], points, state, iterations)[-1], size).numpy()
 
 
 def test_computes_what_the_model_computes(model: QLOT, feeds: dict[str, torch.Tensor]) -> None:
@@ -55,7 +62,12 @@ def test_computes_what_the_model_computes(model: QLOT, feeds: dict[str, torch.Te
     assert np.abs(landmarks.numpy() - expected(model, feeds, 1))[..., :2].max() > 10 * TOLERANCE
 
 
-def test_its_graph_does_so_in_the_engine(model: QLOT, feeds: dict[str, torch.Tensor]) -> None:
-    session = load_naive(model, LAYOUT, ITERATIONS)
-    out = session.run({name: tensor.numpy() for name, tensor in feeds.items()})
-    np.testing.assert_allclose(out["landmarks_out"], expected(model, feeds), atol=TOLERANCE, rtol=0)
+def test_its_graph_does_so_in_the_engine() -> None:
+    """With a network that is exported in a moment: the graph has the same operators at any size."""
+    model, layout = small.network(), small.layout()
+    points = torch.tensor(layout.points, dtype=torch.float32)[None]
+    feeds = feeds_of(model, points)
+    out = load_naive(model, layout, ITERATIONS).run({name: tensor.numpy() for name, tensor in feeds.items()})
+    wanted = expected(model, feeds, points=points)
+    np.testing.assert_allclose(out["landmarks_out"], wanted, atol=TOLERANCE, rtol=0)
+    assert np.abs(out["landmarks_out"] - expected(model, feeds, 1, points)).max() > 10 * TOLERANCE

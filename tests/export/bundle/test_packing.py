@@ -9,11 +9,11 @@ import pytest
 
 from qlot.cli.main import run_export
 from qlot.export.all_targets import check_common
-from qlot.export.bundle.packing import Packing, load_converter, packed_plan
 from qlot.export.errors import ExportError, SchemeError
 from qlot.export.graphs.schemes import plan_for
+from qlot.export.options import MinIOS, Packing, TargetOptions
 from qlot.export.pipeline import ExportRequest, export
-from qlot.export.targets.coreml.options import CoreMLOptions
+from qlot.export.targets import load_target
 from qlot.runtime.bundle.manifest import Target
 
 NEEDS = {"onnx": "onnxscript", "tflite": "litert_torch", "coreml": "coremltools"}
@@ -30,13 +30,17 @@ def needs(target: str) -> None:
         (
             "single-file",
             "onnx",
-            "--single-file is for tflite alone, not for onnx: .*leave it out, or .*--target tflite",
+            "--packing single-file is for tflite alone, not for onnx: .*leave it out, or .*--target tflite",
         ),
-        ("single-file", "coreml", "--single-file is for tflite .*choose --multifunction, the same for coreml"),
-        ("multifunction", "onnx", "--multifunction is for coreml .*leave it out, or choose --target coreml"),
-        ("multifunction", "tflite", "--multifunction is for coreml .*choose --single-file, the same for tflite"),
-        ("ort", "tflite", "--ort is for onnx alone, not for tflite: .*leave it out, or choose --target onnx"),
-        ("ort", "coreml", "--ort is for onnx alone, not for coreml"),
+        ("single-file", "coreml", "single-file is for tflite .*choose --packing multifunction, the same for coreml"),
+        ("multifunction", "onnx", "--packing multifunction is for coreml .*leave it out, or choose --target coreml"),
+        (
+            "multifunction",
+            "tflite",
+            "multifunction is for coreml .*choose --packing single-file, the same for tflite",
+        ),
+        ("ort", "tflite", "--packing ort is for onnx alone, not for tflite: .*leave it out, or choose --target onnx"),
+        ("ort", "coreml", "--packing ort is for onnx alone, not for coreml"),
     ],
 )
 def test_another_targets_packing_is_refused_with_the_nearest_choice(
@@ -44,7 +48,7 @@ def test_another_targets_packing_is_refused_with_the_nearest_choice(
 ) -> None:
     needs(target)
     with pytest.raises(ExportError, match=message):
-        export(ExportRequest(target, packing=packing, out=tmp_path / "out"))
+        export(ExportRequest(target, options=TargetOptions(packing), out=tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -53,42 +57,45 @@ def test_another_targets_packing_is_refused_with_the_nearest_choice(
 )
 def test_a_packing_converts_as_its_target_does(packing: Packing, target: Target) -> None:
     needs(target)
-    plain, packed = (load_converter(target, p, CoreMLOptions(min_ios=18)) for p in (None, packing))
-    assert packed.pack != plain.pack
-    assert (packed.DEFAULT_LOWERING, packed.TOOLS) == (plain.DEFAULT_LOWERING, plain.TOOLS)
+    ios: MinIOS | None = 18 if target == "coreml" else None
+    plain, packed = (load_target(target, TargetOptions(p, ios)) for p in (None, packing))
+    assert type(plain) is type(packed)
+    assert (packed.default_lowering, packed.tools) == (plain.default_lowering, plain.tools)
+    assert plain.pack([], {}).graphs == {}
 
 
 def test_schemes_that_ort_format_would_lose_are_refused() -> None:
+    ort = load_target("onnx", TargetOptions("ort"))
     for scheme, reason in (("fp16", "no float16 kernels"), ("w8", "weights as they are computed with")):
-        with pytest.raises(SchemeError, match=rf"--ort does not take scheme {scheme}: .*{reason}.*fp32 or --int8"):
-            packed_plan(plan_for("onnx", scheme), "ort")
-    assert packed_plan(plan_for("onnx", "fp32"), "ort") == plan_for("onnx", "fp32")
+        with pytest.raises(SchemeError, match=rf"--packing ort .* scheme {scheme}: .*{reason}.*fp32 or --int8"):
+            ort.plan(plan_for("onnx", scheme))
+    assert ort.plan(plan_for("onnx", "fp32")) == plan_for("onnx", "fp32")
     plain = plan_for("onnx", "w8a8")
-    packed = packed_plan(plain, "ort")
+    packed = ort.plan(plain)
     assert "float16" in plain.rules["kept float"]
     assert "float16" not in packed.rules["kept float"]
     assert packed.rules | {"kept float": ""} == plain.rules | {"kept float": ""}
-    for scheme in ("fp16", "w8"):
-        assert packed_plan(plan_for("tflite", scheme), "single-file") == plan_for("tflite", scheme)
 
 
 def test_no_packing_is_every_targets() -> None:
-    with pytest.raises(ExportError, match="--ort is for one target alone: leave it out, or choose --target onnx"):
-        check_common(ExportRequest("tflite", packing="ort"))
+    with pytest.raises(ExportError, match="ort is for one target alone: leave it out, or choose --target onnx"):
+        check_common(ExportRequest("tflite", options=TargetOptions("ort")))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--target", "onnx", "--ort", "--single-file"), "--single-file and --ort are packings of different targets"),
-        (("--target", "onnx", "--multifunction"), "--multifunction is for coreml alone, not for onnx"),
+        (
+            ("--target", "onnx", "--packing", "multifunction"),
+            "multifunction is for coreml alone, not for onnx",
+        ),
         pytest.param(
-            ("--target", "coreml", "--multifunction"),
-            "--multifunction needs iOS 18, the first to open a package by function: add --min-ios 18",
+            ("--target", "coreml", "--packing", "multifunction"),
+            "--packing multifunction needs iOS 18, the first to open a package by function: add --min-ios 18",
             marks=pytest.mark.skipif(importlib.util.find_spec("coremltools") is None, reason="needs the extra coreml"),
         ),
-        (("--target", "all", "--ort"), "--ort is for one target alone"),
-        (("--target", "onnx", "--ort", "--fp16"), "--ort does not take scheme fp16"),
+        (("--target", "all", "--packing", "ort"), "--packing ort is for one target alone"),
+        (("--target", "onnx", "--packing", "ort", "--fp16"), "--packing ort does not take scheme fp16"),
     ],
 )
 def test_the_command_says_so_in_one_line(

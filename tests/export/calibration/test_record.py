@@ -1,24 +1,24 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import numpy as np
 import pytest
-import torch
 
-from qlot.export.bundle.spec import tracker_spec
-from qlot.export.calibration.frames import FrameSet, calibration_clip, parity_clip, to_uint8
+from qlot.export.calibration.frames import MIN_CALIBRATION_FRAMES, FrameSet, calibration_clip, parity_clip, to_uint8
 from qlot.export.calibration.record import RESET_EVERY, RecordingNetwork, calibration_spec, record
 from qlot.export.errors import ExportError
-from qlot.export.graphs.stages import Stage, make_stages
-from qlot.model.fuse import fuse
+from qlot.model.checkpoint import checkpoint_metadata
 from qlot.model.layout import load_layout
-from qlot.model.weights import load_default
-from qlot.runtime.bundle.manifest import ConfidenceSpec, TrackerSpec
+from qlot.model.torch_network import TorchNetwork
+from qlot.model.weights import DEFAULT, load_default, weights_path
+from qlot.runtime.bundle.stated_confidence import stated_confidence
 from qlot.runtime.network.recurrence import Gate, steps
 from qlot.runtime.network.state import cold_start
+from qlot.runtime.tracking.result import Status
+from qlot.runtime.tracking.tracker import Tracker
 from tests.export import small
+from tests.export.trained import trained
 
 SIZE, WIDTH = small.SMALL.image_size, small.SMALL.hidden_width
 
@@ -49,16 +49,6 @@ def test_recorded_inputs_give_the_recorded_states() -> None:
         np.testing.assert_array_equal(feeds[2 * t]["landmarks"], state.landmarks)
         np.testing.assert_array_equal(feeds[2 * t]["hidden"], state.hidden)
         *_, state = steps(recorder, recorder.extract(image), state, 2, small.GATE)
-
-
-@functools.cache
-def trained() -> tuple[list[Stage], TrackerSpec, FrameSet]:
-    """Return the shipped weights' stages, their tracker, and the first frames of the sample clip."""
-    model, layout = load_default(), load_layout("wflw98")
-    points = torch.tensor(layout.points, dtype=torch.float32)
-    confidence = ConfidenceSpec(bias=0.0, w_spread=-1.0, found=0.5, lost=0.3, calibration="wide open")
-    clip = calibration_clip()
-    return make_stages(fuse(model, points)), tracker_spec(model.config, layout, confidence), clip
 
 
 def _cut(clip: FrameSet, frames: int) -> FrameSet:
@@ -92,6 +82,19 @@ def test_what_was_met_is_stated_with_its_ranges() -> None:
     assert 0 <= low < high <= 1
     only = calibration_spec(clip, feeds, stages[:2])  # an unrolled refiner that is not exported is not in it
     assert only.calls.keys() == only.ranges.keys() == {"extractor", "refiner"}
+
+
+def test_32_frames_of_a_face_are_enough() -> None:
+    """The first ones too: the whole frame is searched after each reset."""
+    stages, spec, clip = trained()
+    known = stated_confidence(checkpoint_metadata(weights_path(DEFAULT)), "wflw98")
+    assert known is not None
+    spec = spec.model_copy(update={"confidence": known})
+    feeds = record(stages, spec, _cut(clip, MIN_CALIBRATION_FRAMES))
+    assert len(feeds["extractor"]) >= MIN_CALIBRATION_FRAMES
+    tracker = Tracker(spec, TorchNetwork(load_default(), load_layout("wflw98")))  # what a camera would get
+    online = [tracker.update(f.rgb, f.timestamp).status for f in clip.frames[:MIN_CALIBRATION_FRAMES]]
+    assert online[0] is not Status.TRACKING
 
 
 def test_a_clip_without_a_face_or_too_short_is_refused() -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from qlot.export.bundle.spec import tracker_spec
 from qlot.export.calibration.frames import calibration_clip
-from qlot.export.confidence.fit import UNFITTED, Observation, collect, fit_confidence, fit_logistic, separation
+from qlot.export.confidence.fit import fit_confidence, fit_logistic, separation
+from qlot.export.confidence.observe import Observation, collect
 from qlot.export.confidence.scenes import OTHERS, CropScene, near
 from qlot.model.config import PRESETS
 from qlot.model.layout import load_layout
@@ -20,6 +21,7 @@ from qlot.model.qlot import QLOT
 from qlot.model.torch_network import TorchNetwork
 from qlot.model.weights import load_default
 from qlot.runtime.bundle.manifest import ConfidenceSpec
+from qlot.runtime.bundle.stated_confidence import ANY_FACE
 from qlot.runtime.tracking.confidence import logistic
 from qlot.runtime.tracking.result import CropBox
 
@@ -126,7 +128,7 @@ def sample_scenes(count: int) -> list[CropScene]:
 
 def look(model: QLOT) -> list[Observation]:
     layout = load_layout("eyes")
-    return collect(TorchNetwork(model, layout), tracker_spec(model.config, layout, UNFITTED), sample_scenes(12), seed=3)
+    return collect(TorchNetwork(model, layout), tracker_spec(model.config, layout, ANY_FACE), sample_scenes(12), seed=3)
 
 
 def test_the_shipped_network_knows_a_face_when_it_sees_one() -> None:

@@ -9,7 +9,7 @@ import torch
 from qlot.export.graphs.half import HalfLinear, is_half, to_half
 from qlot.export.graphs.schemes import PLANS
 from tests.export import small
-from tests.export.graphs.test_schemes import HIDDEN_LINEARS
+from tests.export.modules import HIDDEN_LINEARS
 
 PLAN = PLANS["fp16"]
 

@@ -11,12 +11,7 @@ from qlot.export.targets import load_target
 from qlot.model.layers import HeadedLinear
 from qlot.runtime.bundle.manifest import Scheme, Target
 from tests.export import small
-
-HIDDEN_LINEARS = {
-    *(f"encoder.branches.{i}.linear" for i in range(3)), "encoder.correlation.0", "encoder.correlation.2",
-    "encoder.context_features", "mixer.write_route", "mixer.read_route", "mixer.local", "mixer.out", "hidden_linear",
-}  # fmt: skip
-SLOTS = {f"mixer.{n}" for n in ("value", "slot_read", "slot_qkv", "slot_mlp_in", "slot_mlp_out", "local_film")}
+from tests.export.modules import HIDDEN_LINEARS, SLOTS
 
 
 @pytest.mark.parametrize("target", get_args(Target))
@@ -46,7 +41,7 @@ def test_unknown_schemes(scheme: str) -> None:
 def test_unknown_and_missing_targets() -> None:
     with pytest.raises(TargetError, match="unknown target 'torchscript'; there are: onnx, tflite, coreml"):
         load_target("torchscript")
-    assert load_target("onnx").DEFAULT_LOWERING == "windowed"
+    assert load_target("onnx").default_lowering == "windowed"
 
 
 @pytest.mark.parametrize("lowering", ["dense", "windowed"])

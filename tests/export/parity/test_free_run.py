@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import ModelProto, helper, numpy_helper
 
 from qlot.export.calibration.frames import parity_clip
 from qlot.export.errors import ExportError
 from qlot.export.graphs.schemes import PLANS
-from qlot.export.parity.free_run import first_frames, measure, parity_spec, record_reference
-from qlot.export.targets.base import Graph
+from qlot.export.parity.free_run import ParityReport, measure, parity_spec
+from qlot.export.parity.reference import first_frames, record_reference
 from qlot.model.layout import load_layout
 from qlot.model.torch_network import TorchNetwork
 from qlot.model.weights import load_default
@@ -28,7 +26,8 @@ from qlot.runtime.network.recurrence import Gate, steps
 from qlot.runtime.network.replay import compare, replay, run_frames
 from qlot.runtime.network.state import State, cold_start
 from tests.export import small
-from tests.export.calibration.test_record import trained
+from tests.export.graph_surgery import BROKEN, graphs, weight
+from tests.export.trained import trained
 
 FP32 = PLANS["fp32"]
 TOLERANCE = FP32.tolerance
@@ -39,23 +38,17 @@ def reference() -> GoldenSequence:
     return small.reference_sequence()
 
 
-def _graphs(change: Callable[[ModelProto], None] | None = None, stage: str = "refiner") -> dict[str, Graph]:
-    graphs = {n: small.graph("windowed", n) for n in ("extractor", "refiner", "refiner_unrolled")}
-    if change:
-        model = onnx.load_from_string(graphs[stage].data)
-        change(model)
-        onnx.checker.check_model(model)
-        graphs[stage] = dataclasses.replace(graphs[stage], data=model.SerializeToString())
-    return graphs
+def measured(bundle: Bundle, reference: GoldenSequence) -> ParityReport:
+    return measure(bundle, BundleNetwork(bundle), reference, FP32)
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return Bundle.open(small.write_bundle(tmp_path_factory.mktemp("parity") / "good", _graphs()))
+    return Bundle.open(small.write_bundle(tmp_path_factory.mktemp("parity") / "good", graphs()))
 
 
 def test_a_good_bundle_passes_far_below_its_tolerance(bundle: Bundle, reference: GoldenSequence) -> None:
-    report = measure(bundle, reference, FP32)
+    report = measured(bundle, reference)
     report.check()
     assert report.max_px < TOLERANCE.px / 20
     assert report.sigma < 1e-4
@@ -66,12 +59,12 @@ def test_a_good_bundle_passes_far_below_its_tolerance(bundle: Bundle, reference:
 
 
 def test_flicker_is_that_of_the_frames_results_and_is_held(bundle: Bundle, reference: GoldenSequence) -> None:
-    good = measure(bundle, reference, FP32)
+    good = measured(bundle, reference)
     assert abs(good.flicker) < 1e-3
     trembling = reference.landmarks.copy()
     last = (np.arange(len(trembling)), reference.steps - 1)
     trembling[last] += np.where(np.arange(len(trembling)) % 2, 3, -3)[:, None, None]
-    found = measure(bundle, dataclasses.replace(reference, landmarks=trembling), FP32)
+    found = measured(bundle, dataclasses.replace(reference, landmarks=trembling))
     assert found.flicker < -0.05
     for change in (-0.031, 0.031):
         with pytest.raises(
@@ -81,7 +74,7 @@ def test_flicker_is_that_of_the_frames_results_and_is_held(bundle: Bundle, refer
 
 
 def test_what_the_manifest_says_of_it(bundle: Bundle, reference: GoldenSequence) -> None:
-    report = measure(bundle, reference, FP32)
+    report = measured(bundle, reference)
     torch_stages = TorchNetwork(small.network(), small.layout())
     spec = parity_spec(report, torch_stages, parity_clip())
     assert (spec.frames, spec.clip, spec.tolerance) == (4, "builtin", TOLERANCE)
@@ -91,73 +84,10 @@ def test_what_the_manifest_says_of_it(bundle: Bundle, reference: GoldenSequence)
     assert spec.worst.landmark in small.layout().names
 
 
-def _weight(name_part: str, by: float) -> Callable[[ModelProto], None]:
-    def change(model: ModelProto) -> None:
-        tensor = next(t for t in model.graph.initializer if name_part in t.name)
-        array = numpy_helper.to_array(tensor).copy()
-        array.flat[0] += by
-        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-
-    return change
-
-
-def _rename(model: ModelProto, names: dict[str, str]) -> None:
-    for node in model.graph.node:
-        node.input[:] = [names.get(i, i) for i in node.input]
-        node.output[:] = [names.get(o, o) for o in node.output]
-
-
-def _replace_output(model: ModelProto, name: str, *nodes: onnx.NodeProto, raw: str = "raw") -> None:
-    """Put nodes between what computes an output (then called `raw`) and the output."""
-    _rename(model, {name: raw})
-    model.graph.node.extend(nodes)
-
-
-def displacement_is_covariance(model: ModelProto) -> None:
-    model.graph.initializer.extend(numpy_helper.from_array(np.array([v]), k) for k, v in (("s", 0), ("e", 2), ("a", 2)))
-    _replace_output(model, "displacement", helper.make_node("Slice", ["covariance", "s", "e", "a"], ["displacement"]))
-
-
-def axes_of_displacement_swapped(model: ModelProto) -> None:
-    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 0]), "order"))
-    _replace_output(model, "displacement", helper.make_node("Gather", ["raw", "order"], ["displacement"], axis=2))
-
-
-def axes_of_covariance_swapped(model: ModelProto) -> None:
-    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "order"))
-    _replace_output(model, "covariance", helper.make_node("Gather", ["raw", "order"], ["covariance"], axis=2))
-
-
-def hidden_is_not_carried(model: ModelProto) -> None:
-    _replace_output(model, "hidden_out", helper.make_node("Sub", ["raw", "raw"], ["hidden_out"]))
-
-
-def hidden_is_handed_through(model: ModelProto) -> None:
-    _replace_output(model, "hidden_out", helper.make_node("Identity", ["hidden"], ["hidden_out"]))
-
-
-def landmarks_of_a_neighbour(model: ModelProto) -> None:
-    order = np.roll(np.arange(len(small.layout())), 1)
-    model.graph.initializer.append(numpy_helper.from_array(order, "order"))
-    _replace_output(model, "displacement", helper.make_node("Gather", ["raw", "order"], ["displacement"], axis=1))
-
-
-BROKEN = {
-    "one weight of the displacement head": _weight("refiner.delta.weight", 0.05),
-    "one weight of the encoder": _weight("refiner.encoder.context.weight", 5.0),
-    "displacement taken from covariance": displacement_is_covariance,
-    "x and y swapped": axes_of_displacement_swapped,
-    "covariance reversed": axes_of_covariance_swapped,
-    "hidden state dropped": hidden_is_not_carried,
-    "hidden state not updated": hidden_is_handed_through,
-    "landmarks rolled": landmarks_of_a_neighbour,
-}
-
-
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_refiner_fails(name: str, reference: GoldenSequence, tmp_path: Path) -> None:
-    bundle = Bundle.open(small.write_bundle(tmp_path / "bad", _graphs(BROKEN[name])))
-    report = measure(bundle, reference, FP32)
+    bundle = Bundle.open(small.write_bundle(tmp_path / "bad", graphs(BROKEN[name])))
+    report = measured(bundle, reference)
     assert not report.passed
     with pytest.raises(ParityError, match=r"px off at frame \d+, step \d, landmark '"):
         report.check()
@@ -166,23 +96,23 @@ def test_a_broken_refiner_fails(name: str, reference: GoldenSequence, tmp_path: 
 
 
 def test_a_broken_extractor_fails(reference: GoldenSequence, tmp_path: Path) -> None:
-    change = _weight("backbone.stem.stem1.conv.weight", 3.0)
-    bundle = Bundle.open(small.write_bundle(tmp_path / "bad", _graphs(change, "extractor")))
-    assert not measure(bundle, reference, FP32).passed
+    change = weight("backbone.stem.stem1.conv.weight", 3.0)
+    bundle = Bundle.open(small.write_bundle(tmp_path / "bad", graphs(change, "extractor")))
+    assert not measured(bundle, reference).passed
 
 
 def test_a_broken_unrolled_refiner_fails(tmp_path: Path) -> None:
-    change = _weight("refiner.delta.weight", 0.3)
-    bundle = Bundle.open(small.write_bundle(tmp_path / "bad", _graphs(change, "refiner_unrolled")))
+    change = weight("refiner.delta.weight", 0.3)
+    bundle = Bundle.open(small.write_bundle(tmp_path / "bad", graphs(change, "refiner_unrolled")))
     with pytest.raises(ParityError, match=r"the unrolled refiner is .* px off its"):
         replay(bundle)
 
 
 def test_what_is_not_a_number_is_an_error(reference: GoldenSequence, tmp_path: Path) -> None:
-    change = _weight("refiner.delta.weight", float("nan"))
-    bundle = Bundle.open(small.write_bundle(tmp_path / "bad", _graphs(change)))
+    change = weight("refiner.delta.weight", float("nan"))
+    bundle = Bundle.open(small.write_bundle(tmp_path / "bad", graphs(change)))
     with pytest.raises(SessionError, match="not finite"):
-        measure(bundle, reference, FP32)
+        measured(bundle, reference)
     nan = np.full((1, len(small.layout()), 7), np.nan, np.float32)
     broken = iter([[State(nan, reference.hidden[:1])] * 4])
     report = compare(broken, first_frames(reference, 1), small.layout().names, TOLERANCE, "none")
@@ -216,7 +146,7 @@ def test_another_gate_or_number_of_steps_fails(bundle: Bundle, reference: Golden
         {"boxes": np.tile(reference.boxes[:1], (4, 1))},
         {"crops": reference.crops[::-1].copy()},
     ):
-        assert not measure(bundle, dataclasses.replace(reference, **change), FP32).passed, list(change)
+        assert not measured(bundle, dataclasses.replace(reference, **change)).passed, list(change)
 
 
 def test_the_first_frames_are_a_sequence_of_their_own(reference: GoldenSequence) -> None:

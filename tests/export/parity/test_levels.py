@@ -13,36 +13,22 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 from rich.console import Console
 
-from qlot.export.bundle.spec import tracker_spec
 from qlot.export.graphs.schemes import PLANS
 from qlot.export.parity.console import print_levels
-from qlot.export.parity.free_run import TrackedFrame
 from qlot.export.parity.levels import Levels, Reference, measure_levels
+from qlot.export.parity.reference import TrackedFrame
 from qlot.export.parity.spread import Check, Spread
-from qlot.export.parity.stages import Witness, _Signal
-from qlot.export.parity.task import Compared, _crops, exact_clips
-from qlot.model.torch_network import TorchNetwork
+from qlot.export.parity.stages import _Signal
+from qlot.export.parity.task import Compared, _crops
 from qlot.runtime.bundle.folder import Bundle
-from qlot.runtime.bundle.manifest import ConfidenceSpec
 from qlot.runtime.errors import ParityError
-from qlot.runtime.network.replay import run_frames
+from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.tracking.result import CropBox
 from tests.export import small
-from tests.export.parity.test_free_run import BROKEN, _graphs, _replace_output, _weight
+from tests.export.graph_surgery import BROKEN, graphs, replace_output, weight
+from tests.export.reference import recorded
 
 FP32 = PLANS["fp32"]
-
-
-def recorded() -> Reference:
-    """The small network's run as `record_levels` records a trained one's; it cannot track the sample clip."""
-    stages, run = TorchNetwork(small.network(), small.layout()), small.reference_sequence()
-    witness = Witness(stages)
-    list(run_frames(witness, run, small.layout().points))
-    confidence = ConfidenceSpec(bias=0, w_spread=-1, found=0.5, lost=0.3, calibration="none: an untrained network")
-    picture = np.tile(small.crops(1)[0], (2, 2, 1))
-    frame = TrackedFrame(picture, CropBox(96, 96, 110), picture[:96, :96])
-    clips = exact_clips(stages, tracker_spec(small.SMALL, small.layout(), confidence), frame)
-    return Reference(run, witness.calls, clips)
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +36,9 @@ def reference() -> Reference:
     return recorded()
 
 
-def measured(reference: Reference, folder: Path, **graphs: object) -> Levels:
-    bundle = Bundle.open(small.write_bundle(folder, _graphs(**graphs)))  # type: ignore[arg-type]
-    return measure_levels(bundle, reference, small.stages("windowed"), FP32)
+def measured(reference: Reference, folder: Path, **changes: object) -> Levels:
+    bundle = Bundle.open(small.write_bundle(folder, graphs(**changes)))  # type: ignore[arg-type]
+    return measure_levels(bundle, BundleNetwork(bundle), reference, small.stages("windowed"), FP32)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +75,7 @@ def test_a_broken_refiner_fails_alone_and_the_extractor_does_not(
 
 
 def test_a_broken_extractor_fails_alone_and_the_refiner_does_not(reference: Reference, tmp_path: Path) -> None:
-    change = _weight("backbone.stem.stem1.conv.weight", 3.0)
+    change = weight("backbone.stem.stem1.conv.weight", 3.0)
     levels = measured(reference, tmp_path / "bad", change=change, stage="extractor")
     assert {c.subject for c in levels.failed if c.level == "a"} == {"extractor alone"}
     assert any("PSNR" in c.figure for c in levels.failed)
@@ -99,7 +85,7 @@ def test_a_broken_extractor_fails_alone_and_the_refiner_does_not(reference: Refe
 
 def frozen(model: ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "nothing"))
-    _replace_output(model, "displacement", helper.make_node("Mul", ["raw", "nothing"], ["displacement"]))
+    replace_output(model, "displacement", helper.make_node("Mul", ["raw", "nothing"], ["displacement"]))
 
 
 def test_a_frozen_track_fails_the_task_too(good: Levels, reference: Reference, tmp_path: Path) -> None:

@@ -19,17 +19,18 @@ from qlot.export.report.latency import HostLatency, measure_latency
 from qlot.export.report.page import Findings, check_place, render, write_page
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import LayoutSpec, Target
+from qlot.runtime.network.bundle_network import BundleNetwork
 from tests.export import small
-from tests.export.parity.test_free_run import _graphs
-from tests.export.parity.test_levels import recorded
+from tests.export.graph_surgery import graphs
+from tests.export.reference import recorded
 
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
-    bundle = Bundle.open(small.write_bundle(tmp_path_factory.mktemp("page") / "good", _graphs()))
+    bundle = Bundle.open(small.write_bundle(tmp_path_factory.mktemp("page") / "good", graphs()))
     reference = recorded()
-    levels = measure_levels(bundle, reference, small.stages("windowed"), PLANS["fp32"])
-    return Findings("good", bundle.manifest, levels, measure_latency(bundle, reference.run))
+    levels = measure_levels(bundle, BundleNetwork(bundle), reference, small.stages("windowed"), PLANS["fp32"])
+    return Findings("good", bundle.manifest, levels, measure_latency(BundleNetwork(bundle), reference.run))
 
 
 def test_it_refers_to_nothing_and_runs_nothing(findings: Findings) -> None:

@@ -13,13 +13,12 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from qlot.cli.main import run_export
+from qlot.cli.main import run
 from qlot.export.bundle.spec import tracker_spec
-from qlot.export.graphs.schemes import PLANS
+from qlot.export.graphs.schemes import LEAST_VALUES, PLANS
 from qlot.export.sensitivity import measure as sensitivity
 from qlot.export.sensitivity.measure import WHOLE, Cost, QuantisedScheme, Study, alone, units
 from qlot.export.targets.onnx.convert import module_paths, trace
-from qlot.export.targets.onnx.storage import LEAST_VALUES
 from qlot.model.torch_network import TorchNetwork
 from qlot.runtime.bundle.manifest import ConfidenceSpec
 from tests.export import small
@@ -100,7 +99,7 @@ def test_a_group_that_matches_nothing_costs_nothing() -> None:
 
 def command(*arguments: str) -> int:
     with pytest.raises(SystemExit) as stop:
-        run_export(["--sensitivity", *arguments])
+        run(["sensitivity", *arguments])
     assert isinstance(stop.value.code, int)
     return stop.value.code
 
@@ -108,13 +107,10 @@ def command(*arguments: str) -> int:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-t", "all"], "runs in ONNX Runtime: choose --target onnx"),
-        (["-t", "tflite"], "runs in ONNX Runtime: choose --target onnx"),
-        (["-t", "onnx", "--fp16"], "measures w8 and w8a8: fp16 has no groups"),
-        (["-t", "onnx", "--scheme", "w8", "--calib", "x.mp4"], "w8 needs no calibration"),
-        (["-t", "onnx", "--iterations", "2"], "leave out --iterations and --lowering"),
-        (["-t", "onnx", "--out", "there.json"], "there.json exists already"),
-        (["-t", "onnx", "-c", "nowhere.pth"], "no checkpoint file 'nowhere.pth'"),
+        (["--scheme", "w8", "--calib", "x.mp4"], "w8 needs no calibration"),
+        (["--out", "there.json/below.json"], "cannot write there.json/below.json"),
+        (["--out", "there.json"], "there.json exists already"),
+        (["-c", "nowhere.pth"], "no checkpoint file 'nowhere.pth'"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_at_once(
@@ -135,10 +131,10 @@ def test_what_cannot_be_measured_is_refused_at_once(
 def test_the_table_and_the_file_say_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("qlot.export.sensitivity.cli.prepare", lambda *_: subject())
+    monkeypatch.setattr("qlot.export.sensitivity.run.prepare", lambda *_: subject())
     monkeypatch.setenv("COLUMNS", "100")
     out = tmp_path / "costs.json"
-    assert command("-t", "onnx", "--scheme", "w8", "-o", str(out)) == 0
+    assert command("--scheme", "w8", "-o", str(out)) == 0
     said, written = capsys.readouterr().out, json.loads(out.read_text())
     assert written["calibration"] is None and written["engine"].startswith("onnxruntime")
     assert [c["unit"] for c in written["costs"]] == list(costs("w8"))

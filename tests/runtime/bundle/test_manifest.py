@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlot.runtime.bundle.folder import Bundle
-from qlot.runtime.bundle.manifest import Manifest, json_schema, parse_manifest
+from qlot.runtime.bundle.manifest import Manifest, json_schema
+from qlot.runtime.bundle.parsing import parse_manifest
 from qlot.runtime.errors import ManifestError, QlotError, SchemaVersionError
 from tests.runtime.bundles import C, N, S, edit_manifest, write_bundle
 

@@ -9,7 +9,7 @@ import pytest
 
 from qlot.runtime.bundle import folder as module
 from qlot.runtime.bundle.folder import Bundle
-from qlot.runtime.bundle.manifest import parse_manifest
+from qlot.runtime.bundle.parsing import parse_manifest
 from qlot.runtime.errors import IntegrityError, ManifestError, UnsafePathError
 from tests.runtime.bundles import edit_manifest, rehash, write_bundle
 

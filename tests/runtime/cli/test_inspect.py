@@ -11,7 +11,8 @@ import pytest
 
 from qlot.cli.main import run
 from qlot.runtime.bundle.folder import Bundle
-from qlot.runtime.bundle.manifest import Manifest, parse_manifest
+from qlot.runtime.bundle.manifest import Manifest
+from qlot.runtime.bundle.parsing import parse_manifest
 from tests.runtime.bundles import edit_manifest, rehash, write_bundle
 
 PARITY = {
@@ -98,6 +99,24 @@ def test_inspect_shows_functions_and_what_a_delegate_left_outside(
     assert "XNNPACK: 2 partitions, outside: SIGN 1" in text
     assert "XNNPACK: 1 partition, outside: nothing" in text
     assert "refiner: refiner.onnx (f), one refinement step" in text
+
+
+def test_inspect_is_readable_in_80_columns(
+    copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meaning = "what a tensor with a long name and a long unit says of itself"
+
+    def change(m: dict[str, dict[str, dict[str, list[dict[str, str]]]]]) -> None:
+        for tensor in m["stages"]["refiner_unrolled"]["outputs"]:
+            tensor |= {"meaning": meaning, "unit": "px, ln px, 1, px"}
+
+    edit_manifest(copy, change)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert code_of("inspect", copy) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80 and "…" not in text
+    assert text.count(f"       {meaning}") == 4, "in one piece, once for each"
+    assert "  out  total_displacement  1x5x2    float32  px, ln px, 1, px\n" in text
 
 
 def test_inspect_json_is_the_manifest(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,13 +27,13 @@ def test_csv(tmp_path: Path) -> None:
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows[0]) == 4 + 5 * 4
-    assert list(rows[0])[:6] == ["frame", "timestamp", "status", "confidence", "left, eye_x", "left, eye_y"]
+    assert list(rows[0])[:6] == ["frame", "timestamp", "status", "confidence", "left_eye_x", "left_eye_y"]
     assert [(r["frame"], r["status"], r["confidence"]) for r in rows] == [
         ("0", "searching", "0.02"), ("1", "tracking", "0.9877"), ("2", "lost", "0.1"),
     ]  # fmt: skip
     assert [float(r["timestamp"]) for r in rows] == [0, 1 / 3, 0.5]
     assert set(list(rows[0].values())[4:]) == set(list(rows[2].values())[4:]) == {""}
-    nose = [float(rows[1][f'the "nose"_{c}']) for c in ("x", "y", "sxx", "sxy", "syy")]
+    nose = [float(rows[1][f"nose_{c}"]) for c in ("x", "y", "sxx", "sxy", "syy")]
     assert nose == pytest.approx([60.333, 50.333, 4, -1.25, 1e-4])
 
 

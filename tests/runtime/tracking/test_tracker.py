@@ -356,12 +356,6 @@ def test_an_impossible_detection_is_refused(box: object) -> None:
     same(tracker.update(FIRST, 0.0), twin.update(FIRST, 0.0))
 
 
-@pytest.mark.parametrize("given", ["bundle/", None, {}])
-def test_what_is_no_bundle_is_refused_with_what_to_do(given: object) -> None:
-    with pytest.raises(TypeError, match=r"Tracker\(Bundle\.open\(folder\)\)"):
-        Tracker(given)  # type: ignore[arg-type]
-
-
 def test_constants_without_stages_are_refused() -> None:
     with pytest.raises(ValueError, match="stages"):
         Tracker(SPEC)

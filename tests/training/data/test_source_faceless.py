@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -13,8 +10,8 @@ from hypothesis import strategies as st
 
 from qlot.model.layout import load_layout
 from qlot.runtime.tracking.result import CropBox
-from qlot.training.data.clip import Clip, DataError
-from qlot.training.data.sources.faceless import Faceless, beside, covered, shuffled, texture
+from qlot.training.data.clip import Clip
+from qlot.training.data.sources.faceless import Faceless, beside, covered, shuffled
 
 LAYOUT = load_layout("ibug68")
 HEIGHT, WIDTH = 180, 240
@@ -56,7 +53,7 @@ def _kind(clip: Clip) -> str:
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**32), index=st.integers(0, 4), length=st.integers(1, 6))
 def test_every_clip_is_faceless_and_says_where_to_look(seed: int, index: int, length: int) -> None:
-    source = Faceless(load_layout("wflw98"), [_Faces()], textures=3)
+    source = Faceless(load_layout("wflw98"), _Faces(), textures=3)
     clip = source.clip(index, length, np.random.default_rng(seed))
     assert len(source) == 5 and len(clip.frames) == length
     assert not clip.has_face and clip.landmarks.shape == (length, 98, 2) and clip.layout == "wflw98"
@@ -69,21 +66,14 @@ def test_every_clip_is_faceless_and_says_where_to_look(seed: int, index: int, le
     assert all(np.array_equal(a, b) for a, b in zip(again.frames, clip.frames, strict=True))
 
 
-def test_all_ways_occur_but_none_beside_a_face_in_a_crowd() -> None:
-    kinds, crowd = (
-        {
-            _kind(Faceless(LAYOUT, [_Faces()], crowds=crowds).clip(0, 1, np.random.default_rng(seed)))
-            for seed in range(40)
-        }
-        for crowds in (False, True)
-    )
+def test_all_ways_occur() -> None:
+    source = Faceless(LAYOUT, _Faces(), textures=0)
+    kinds = {_kind(source.clip(0, 1, np.random.default_rng(seed))) for seed in range(40)}
     assert kinds == {"beside", "covered", "shuffled"}
-    assert crowd == {"covered", "shuffled"}
 
 
-def test_what_is_made_of_a_face_keeps_its_identity(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "wall.png"), _picture())
-    source = Faceless(LAYOUT, [_Faces()], tmp_path, textures=1)
+def test_what_is_made_of_a_face_keeps_its_identity() -> None:
+    source = Faceless(LAYOUT, _Faces(), textures=2)
     identities = [source.identity(i) for i in range(len(source))]
     assert identities[:2] == ["person 0", "person 1"] and len(set(identities)) == 4
     assert [source.clip(i, 1, np.random.default_rng(0)).identity for i in range(4)] == identities
@@ -131,7 +121,7 @@ def test_every_landmark_is_covered(seed: int) -> None:
 
 def test_drifting_frames_are_windows_that_move_smoothly() -> None:
     """The pixels tell where they come from: red is x, green is y."""
-    source = Faceless(LAYOUT, [_Faces()])
+    source = Faceless(LAYOUT, _Faces(), textures=0)
     moving = 0
     for seed in range(40):
         clip = source.clip(0, 8, np.random.default_rng(seed))
@@ -147,34 +137,3 @@ def test_drifting_frames_are_windows_that_move_smoothly() -> None:
         assert np.abs(np.diff(corners, axis=0)).max() <= 0.04 * clip.box.side + 1  # 8 rad/s, a tenth of the side
         assert np.shares_memory(clip.frames[0], clip.frames[1])
     assert moving > 2
-
-
-def test_textures_are_of_several_kinds() -> None:
-    pictures = [texture(64, np.random.default_rng(seed)) for seed in range(40)]
-    assert all(p.shape == (64, 64, 3) and p.dtype == np.uint8 for p in pictures)
-    colours = [len(np.unique(p.reshape(-1, 3), axis=0)) for p in pictures]
-    assert {1, 2} < set(colours) and max(colours) > 3000
-
-
-def test_a_folder_is_read_below_and_turned_upright(tmp_path: Path) -> None:
-    (tmp_path / "rooms").mkdir()
-    cv2.imwrite(str(tmp_path / "rooms/a.png"), _picture())
-    (tmp_path / "notes.txt").write_text("not a picture")
-    source = Faceless(LAYOUT, folder=tmp_path)
-    assert len(source) == 1
-    clip = source.clip(0, 3, np.random.default_rng(1))
-    assert "rooms/a.png" in clip.source and not clip.has_face
-    sides = [source.clip(0, 1, np.random.default_rng(s)).box.side for s in range(30)]  # type: ignore[union-attr]
-    assert min(sides) >= 0.25 * HEIGHT - 1e-9 and max(sides) <= HEIGHT and math.isfinite(sum(sides))
-
-
-def test_errors_name_what_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no faceless material"):
-        Faceless(LAYOUT)
-    with pytest.raises(DataError, match="holds no pictures"):
-        Faceless(LAYOUT, folder=tmp_path)
-    with pytest.raises(DataError, match="nowhere is not a folder"):
-        Faceless(LAYOUT, folder=tmp_path / "nowhere")
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8")
-    with pytest.raises(DataError, match=r"broken\.jpg"):
-        Faceless(LAYOUT, folder=tmp_path).clip(0, 1, np.random.default_rng(0))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import count as count_from
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from qlot.training.data.clip import DataError
-from qlot.training.data.sources.synthetic import SyntheticFaces
+from qlot.training.data.clip import Clip, DataError
+from qlot.training.data.sources.synthetic import VERTICES, SyntheticFaces
 from qlot.training.data.synthetic import ict
 from qlot.training.data.synthetic.cache import CacheSettings
 from qlot.training.data.synthetic.camera import project
@@ -56,13 +58,18 @@ def shown(clip_frames: object) -> list[int]:
     return [round(float(np.mean(frame)) / 20) for frame in clip_frames]  # type: ignore[attr-defined]
 
 
+def of_layout(source: SyntheticFaces, index: int, length: int, layout: str, count: int) -> list[Clip]:
+    """The first clips of a layout; which one a clip has is drawn."""
+    drawn = (source.clip(index, length, np.random.default_rng(seed)) for seed in count_from(0))
+    return list(islice((clip for clip in drawn if clip.layout == layout), count))
+
+
 def test_the_68_points_are_exact_and_go_with_their_frames(cache: Path, model_path: Path, model: FaceModel) -> None:
-    source = SyntheticFaces(cache, model_path, standard=1.0)
+    source = SyntheticFaces(cache, model_path)
     assert len(source) == 2 and source.identity(0) != source.identity(1)
     kept = record(0.0, 0)
     strides = set()
-    for seed in range(8):
-        clip = source.clip(0, 5, np.random.default_rng(seed))
+    for clip in of_layout(source, 0, 5, "ict68", 8):
         numbers = shown(clip.frames)
         assert clip.layout == "ict68" and clip.identity == source.identity(0) and clip.queries.shape == (68, 3)
         assert clip.valid.all()  # seen from the front, also what is hidden or covered
@@ -77,8 +84,8 @@ def test_the_68_points_are_exact_and_go_with_their_frames(cache: Path, model_pat
 
 
 def test_of_a_turned_face_the_jaw_counts_only_where_it_is_seen(cache: Path, model_path: Path, model: FaceModel) -> None:
-    source = SyntheticFaces(cache, model_path, standard=1.0)
-    clip = source.clip(1, 3, np.random.default_rng(0))
+    source = SyntheticFaces(cache, model_path)
+    (clip,) = of_layout(source, 1, 3, "ict68", 1)
     jaw = model.lm68[:17]
     assert (clip.valid[:, :17] == (jaw % 2 == 0)).all() and clip.valid[:, 17:].all()
 
@@ -86,12 +93,12 @@ def test_of_a_turned_face_the_jaw_counts_only_where_it_is_seen(cache: Path, mode
 def test_random_vertices_are_of_the_face_and_count_where_they_are_seen(
     cache: Path, model_path: Path, model: FaceModel
 ) -> None:
-    source = SyntheticFaces(cache, model_path, standard=0.0, count=50)
-    one, again, other = (source.clip(0, 3, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert one.layout == "ict" and one.landmarks.shape == (3, 50, 2)
+    source = SyntheticFaces(cache, model_path)
+    (one, other), (again,) = (of_layout(source, 0, 3, "ict", number) for number in (2, 1))
+    assert one.layout == "ict" and one.landmarks.shape == (3, VERTICES, 2)
     np.testing.assert_array_equal(one.queries, again.queries)
     assert (one.queries != other.queries).any()
-    assert len(np.unique(one.queries, axis=0)) == 50
+    assert len(np.unique(one.queries, axis=0)) == VERTICES
     everything = model.canonical(np.arange(ict.FACE.stop))
     rows = [int(np.linalg.norm(everything - query, axis=1).argmin()) for query in one.queries]
     assert all(row % 2 == 0 for row in rows)  # the others are hidden in all frames
@@ -118,8 +125,6 @@ def test_what_cannot_be_used_is_named(cache: Path, model_path: Path, tmp_path: P
     (tmp_path / "cache.json").write_text(CacheSettings().model_dump_json())
     with pytest.raises(DataError, match="no scenes"):
         SyntheticFaces(tmp_path, model_path)
-    with pytest.raises(ValueError, match=r"1\.5"):
-        SyntheticFaces(cache, model_path, standard=1.5)
     (tmp_path / "scene_000000.npz").write_bytes(b"cut off")
     source = SyntheticFaces(tmp_path, model_path)
     with pytest.raises(DataError, match=r"scene_000000\.npz"):

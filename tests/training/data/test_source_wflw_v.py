@@ -39,8 +39,6 @@ def root(tmp_path: Path) -> Path:
         np.save(tmp_path / f"landmarks/{name}.npy", labels.astype(np.float32))
     for name in ("-3rDiJ", "b_2"):
         _video(tmp_path / f"videos/{name}.mp4")
-    (tmp_path / "easy_video_IDs.txt").write_text("b_2\n")
-    (tmp_path / "hard_video_IDs.txt").write_text("-3rDiJ\ngone\n")
     return tmp_path
 
 
@@ -61,12 +59,10 @@ def test_the_whole_video_can_be_asked_for(root: Path) -> None:
     assert [_number(f) for f in clip.frames] == list(range(FRAMES))
 
 
-def test_ids_subsets_and_what_is_missing(root: Path) -> None:
-    everything, hard = WflwV(root), WflwV(root, "hard")
-    assert [everything.identity(i) for i in range(len(everything))] == ["wflw-v/-3rDiJ", "wflw-v/b_2"]
-    assert everything.missing == ("gone",) == hard.missing
-    assert len(hard) == 1 and hard.identity(0) == "wflw-v/-3rDiJ" == hard.clip(0, 1, np.random.default_rng(0)).identity
-    assert WflwV(root, "easy").missing == ()
+def test_videos_are_told_apart_and_labels_without_one_left_out(root: Path) -> None:
+    source = WflwV(root)
+    assert [source.identity(i) for i in range(len(source))] == ["wflw-v/-3rDiJ", "wflw-v/b_2"]
+    assert source.clip(0, 1, np.random.default_rng(0)).identity == "wflw-v/-3rDiJ"
 
 
 def test_a_label_that_is_not_finite_is_not_valid(root: Path) -> None:
@@ -74,19 +70,19 @@ def test_a_label_that_is_not_finite_is_not_valid(root: Path) -> None:
     labels = np.load(path)
     labels[:, 5] = np.nan
     np.save(path, labels)
-    clip = WflwV(root, "easy").clip(0, 2, np.random.default_rng(0))
+    clip = WflwV(root).clip(1, 2, np.random.default_rng(0))
     assert not clip.valid[:, 5].any() and clip.valid.sum() == 2 * 97
 
 
 def test_a_clip_longer_than_the_video_is_refused(root: Path) -> None:
     with pytest.raises(DataError, match=r"b_2\.npy has 12 frames, 13 were asked for"):
-        WflwV(root, "easy").clip(0, 13, np.random.default_rng(0))
+        WflwV(root).clip(1, 13, np.random.default_rng(0))
 
 
 def test_a_video_shorter_than_its_labels_is_refused(root: Path) -> None:
     _video(root / "videos/b_2.mp4", 7)
     with pytest.raises(DataError, match=r"b_2\.mp4 yields 7 frames"):
-        WflwV(root, "easy").clip(0, FRAMES, np.random.default_rng(0))
+        WflwV(root).clip(1, FRAMES, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("what", ["videos/b_2.mp4", "landmarks/b_2.npy"])
@@ -94,24 +90,22 @@ def test_a_video_shorter_than_its_labels_is_refused(root: Path) -> None:
 def test_damaged_files_are_named(root: Path, what: str, content: bytes) -> None:
     (root / what).write_bytes(content)
     with pytest.raises(DataError, match=what.split("/")[1]):
-        WflwV(root, "easy").clip(0, 2, np.random.default_rng(0))
+        WflwV(root).clip(1, 2, np.random.default_rng(0))
 
 
 def test_labels_of_another_set_are_refused(root: Path) -> None:
     np.save(root / "landmarks/b_2.npy", np.zeros((FRAMES, 68, 2)))
     with pytest.raises(DataError, match=r"b_2\.npy is of shape \(12, 68, 2\)"):
-        WflwV(root, "easy").clip(0, 2, np.random.default_rng(0))
+        WflwV(root).clip(1, 2, np.random.default_rng(0))
 
 
 def test_an_incomplete_tree_says_what_is_missing(root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere/videos is not a folder"):
         WflwV(tmp_path / "nowhere")
-    (root / "hard_video_IDs.txt").unlink()
-    with pytest.raises(DataError, match=r"hard_video_IDs\.txt cannot be read"):
-        WflwV(root, "hard")
-    (root / "easy_video_IDs.txt").write_text("gone\n")
-    with pytest.raises(DataError, match="holds none of the 1 videos"):
-        WflwV(root, "easy")
     (root / "landmarks/b_2.npy").unlink()
     with pytest.raises(DataError, match=r"lacks b_2\.npy"):
+        WflwV(root)
+    (root / "videos/b_2.mp4").unlink()
+    (root / "videos/-3rDiJ.mp4").unlink()
+    with pytest.raises(DataError, match="has none of the 2 videos"):
         WflwV(root)

@@ -50,7 +50,8 @@ def test_all_that_was_measured_is_printed(everything: tuple[Result, Path]) -> No
     done, out = everything
     assert done.exit_code == 0, done.output
     for part in (
-        "small.safetensors: weights", "faces_val, ibug68", "faces_val, mediapipe478", "outer eyes", "face size",
+        "small.safetensors: weights", "faces_val, ibug68: 4 faces of 2 people", "faces_val, mediapipe478", "outer eyes",
+        "face size",
         "hidden state carried", "hidden state reset each frame", "reset against carried", "face covered",
         "a face that comes back", "faces_val-moved: the labels less (1.75, 0) px", f"written: {out}",
     ):  # fmt: skip

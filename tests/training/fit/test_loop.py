@@ -33,6 +33,12 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
+def no_curves(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the run of `whole` draws its curves, which takes a third of a second."""
+    monkeypatch.setattr(loop, "draw_curves", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Sums in one order, so that runs can be compared bit by bit."""
     before = torch.get_num_threads()

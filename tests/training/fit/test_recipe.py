@@ -9,8 +9,8 @@ import torch
 
 from qlot.model.config import PRESETS
 from qlot.training.data.clip import DataError
-from qlot.training.data.material import open_material
 from qlot.training.fit.recipe import SHIPPED, load_recipe
+from qlot.training.fit.sources import open_sources
 from tests.training.tiny import SIZES, recipe
 
 BASE = 'preset = "nano"\nsteps = 10\nmaterial = [{kind = "faces", path = "x", share = 1.0}]\n'
@@ -84,4 +84,4 @@ def test_a_recipe_survives_the_saved_state() -> None:
 
 def test_no_data_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere is not a folder: give .* --data"):
-        open_material(recipe().material, tmp_path / "nowhere")
+        open_sources(recipe().material, tmp_path / "nowhere")

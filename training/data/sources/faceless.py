@@ -1,66 +1,49 @@
 """Clips without a face: where the network learns to be unsure, and the tracker to let go.
 
-Made from labelled pictures (a crop beside the face, the face cut into tiles, the face behind a patch), from nothing
-(textures), or taken from a folder of the user's. A part of a face enlarged is not faceless: no crop here shows one.
+Made from labelled pictures (a crop beside the face, the face cut into tiles, the face behind a patch) or from nothing
+(textures). A part of a face enlarged is not faceless: no crop here shows one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from qlot.metrics import faceless
+from qlot.metrics.faceless import texture
 from qlot.model.layout import Layout
 from qlot.runtime.tracking.result import CropBox
-from qlot.training.data.clip import Array, Clip, DataError, Image, Source
+from qlot.training.data.clip import Array, Clip, Image, Source
 from qlot.training.data.crops import rule_box
-from qlot.training.data.sources.pictures import picture_files, read_picture
 
 Rng = np.random.Generator
 
 _FACE = 0.84  # of the crop's side: the square that holds the landmarks, chin to brows (the rest of the crop is margin)
 _LITTLE = 0.1  # of the face and of the crop: as much of one may lie in the other
 _RATE = 25.0  # frames per second of what drifts
+_TEXTURE = 256  # pixels, side
 
 
 class Faceless:
     """Pictures without a face, or whose face was destroyed, still or drifting smoothly.
 
-    Indices run over the faces to destroy, then the pictures of the folder, then the textures. What is made of a face
-    keeps that face's identity, so that a split by identity holds.
+    Indices run over the faces to destroy, then the textures. What is made of a face keeps that face's identity, so that
+    a split by identity holds.
 
     Args:
         layout: whose queries are asked for; no landmark is valid.
-        faces: labelled material; a picture is taken from each index.
-        folder: pictures without any face, of which any part is shown.
-        textures: how many indices yield textures.
-        crowds: pictures of `faces` may show faces without labels, as those of WFLW and 300-W do: then no crop beside
-            the face is taken.
-
-    Raises:
-        DataError: nothing to draw from, or a folder without pictures. Pictures are read one by one later.
+        faces: labelled pictures that show one face each; of each index a faceless one is made.
+        textures: how many further indices yield textures.
     """
 
-    def __init__(
-        self,
-        layout: Layout,
-        faces: Sequence[Source] = (),
-        folder: Path | None = None,
-        textures: int = 0,
-        crowds: bool = False,
-    ) -> None:
+    def __init__(self, layout: Layout, faces: Source, textures: int) -> None:
         self.name = "faceless"
-        self._layout, self._crowds, self._textures = layout, crowds, textures
-        self._faces = [(source, i) for source in faces for i in range(len(source))]
-        self._files = picture_files(folder) if folder else []
-        if not len(self):
-            raise DataError("no faceless material: give labelled faces, a folder of pictures, or a number of textures")
+        self._layout, self._faces, self._textures = layout, faces, textures
 
     def __len__(self) -> int:
-        return len(self._faces) + len(self._files) + self._textures
+        return len(self._faces) + self._textures
 
     def clip(self, index: int, length: int, rng: np.random.Generator) -> Clip:
         """Return `length` frames; what is made of the material, where to look and the drift are drawn.
@@ -69,14 +52,9 @@ class Faceless:
             DataError: a picture that cannot be read, by name.
         """
         if index < len(self._faces):
-            source, i = self._faces[index]
-            what, picture, box = _without_face(source.clip(i, 1, rng), self._crowds, rng)
-        elif index < len(self._faces) + len(self._files):
-            path = self._files[index - len(self._faces)]
-            picture = read_picture(path, upright=True)
-            what, box = str(path), _anywhere(picture, rng)
+            what, picture, box = _without_face(self._faces.clip(index, 1, rng), rng)
         else:
-            what, picture = "texture", texture(256, rng)
+            what, picture = "texture", texture(_TEXTURE, _TEXTURE, rng)
             box = _anywhere(picture, rng)
         frames, box, moving = _drifting(picture, box, length, rng)
         points = len(self._layout)
@@ -93,34 +71,9 @@ class Faceless:
         )
 
     def identity(self, index: int) -> str:
-        """Return the identity of the face that was destroyed; else the picture's file, or the texture's number."""
-        if index < len(self._faces):
-            source, i = self._faces[index]
-            return source.identity(i)
-        place = index - len(self._faces)
-        return f"faceless/{self._files[place] if place < len(self._files) else place - len(self._files)}"
-
-
-def texture(size: int, rng: np.random.Generator) -> Image:
-    """Return (size, size, 3) that is no photograph: blotches, noise, a ramp, a checkerboard or a single colour."""
-    kind = rng.integers(5)
-    y, x = np.mgrid[:size, :size]
-    one, other = rng.uniform(0, 255, (2, 3))
-    if kind == 0:
-        cells = int(rng.integers(3, 24))
-        small = one + rng.uniform(0.1, 1) * (rng.uniform(0, 255, (cells, cells, 3)) - one)  # from dull to garish
-        return np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC).clip(0, 255), np.uint8)
-    if kind == 1:
-        return rng.integers(0, 256, (size, size, 3), np.uint8)
-    if kind == 2:
-        angle = rng.uniform(0, 2 * math.pi)
-        share = 0.5 + 0.7 * (math.cos(angle) * (x / size - 0.5) + math.sin(angle) * (y / size - 0.5))
-    elif kind == 3:
-        width = rng.integers(4, 60)
-        share = (x // width + y // width) % 2
-    else:
-        share = np.zeros((size, size))
-    return np.asarray(np.rint(one + (other - one) * share[..., None]).clip(0, 255), np.uint8)
+        """Return the identity of the face that was destroyed, or the texture's number."""
+        known = len(self._faces)
+        return self._faces.identity(index) if index < known else f"faceless/{index - known}"
 
 
 def beside(picture: Image, face: CropBox, rng: np.random.Generator) -> CropBox | None:
@@ -141,13 +94,10 @@ def shuffled(picture: Image, face: CropBox, rng: np.random.Generator) -> Image:
     x0, y0, x1, y1 = _bounds(picture, face, 0.5)
     count = int(rng.integers(4, 9))  # larger tiles would leave an eye or a mouth where it may be
     tall, wide = (y1 - y0) // count, (x1 - x0) // count
-    places = [(y0 + r * tall, x0 + c * wide) for r in range(count) for c in range(count)]
-    order = rng.permutation(len(places))
-    out = picture.copy()
-    for to, of in zip(order, np.roll(order, 1), strict=True):  # one cycle through all: none keeps its place
-        (y, x), (v, u) = places[to], places[of]
-        out[y : y + tall, x : x + wide] = picture[v : v + tall, u : u + wide]
-    return out
+    cycle = rng.permutation(count * count)
+    order = np.empty_like(cycle)
+    order[cycle] = np.roll(cycle, 1)  # one cycle through all: none keeps its place
+    return faceless.shuffled(picture, (y0, x0), (tall, wide), count, order)
 
 
 def covered(picture: Image, landmarks: Array, face: CropBox, rng: np.random.Generator) -> Image:
@@ -164,15 +114,15 @@ def covered(picture: Image, landmarks: Array, face: CropBox, rng: np.random.Gene
         middle = (round((left + right) / 2), round((top + bottom) / 2))
         axes = (math.ceil((right - left) / math.sqrt(2)) + 1, math.ceil((bottom - top) / math.sqrt(2)) + 1)
         cv2.ellipse(mask, middle, axes, 0, 0, 360, 1, -1)
-    patch = cv2.resize(texture(256, rng), (width, height), interpolation=cv2.INTER_LINEAR)
+    patch = cv2.resize(texture(_TEXTURE, _TEXTURE, rng), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.where(mask[..., None] > 0, patch, picture)
 
 
-def _without_face(clip: Clip, crowds: bool, rng: Rng) -> tuple[str, Image, CropBox]:
+def _without_face(clip: Clip, rng: Rng) -> tuple[str, Image, CropBox]:
     """Return what was done to the clip's first picture, the result, and where to look."""
     picture, face = clip.frames[0], rule_box(clip, 0)
     way = rng.integers(3)
-    if way == 0 and not crowds and (box := beside(picture, face, rng)):
+    if way == 0 and (box := beside(picture, face, rng)):
         return f"beside the face of {clip.source}", picture, box
     box = _near(face, rng)
     x0, y0, x1, y1 = _bounds(picture, face, 0.5)
@@ -218,8 +168,4 @@ def _common(a: CropBox, b: CropBox) -> float:
 
 def _bounds(picture: Image, box: CropBox, share: float) -> tuple[int, int, int, int]:
     """Return x0, y0, x1, y1 of the part of the picture within `share` sides of the box's centre."""
-    height, width = picture.shape[:2]
-    reach = share * box.side
-    x0, x1 = (int(np.clip(box.center_x + d, 0, width)) for d in (-reach, reach))
-    y0, y1 = (int(np.clip(box.center_y + d, 0, height)) for d in (-reach, reach))
-    return x0, y0, x1, y1
+    return faceless.bounds(picture, box.center_x, box.center_y, share * box.side)

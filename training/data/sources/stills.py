@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -24,12 +23,13 @@ LABEL_OFFSET = (1.75, 0.0)
 class LabelledFaces:
     """Pictures of `NAME.tar` with the labels of `NAME.npz`: `names`, one of `LABELS`, and where known `person`.
 
+    Without `person` each picture counts as a person of its own.
+
     The archive is read once and kept compressed in memory.
 
     Args:
         path: `NAME.tar` or `NAME.npz`.
         labels: which of the labels.
-        persons: only these people; None for all. A file without `person` counts each picture as one.
         offset: (x, y) pixels by which all of these labels lie off; taken out of them.
 
     Raises:
@@ -40,7 +40,6 @@ class LabelledFaces:
         self,
         path: Path,
         labels: str = "ibug68",
-        persons: Sequence[int] | None = None,
         offset: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         moved = f", less ({offset[0]:g}, {offset[1]:g}) px" if any(offset) else ""
@@ -67,17 +66,13 @@ class LabelledFaces:
         if missing:
             raise DataError(f"{self._tar} lacks {len(missing)} of the pictures in {table}: {', '.join(missing[:5])}")
         self._people = [f"{path.stem}/{prefix} {p}" for p in people]
-        keep = range(len(self.names)) if persons is None else np.flatnonzero(np.isin(people, list(persons)))
-        self._index = [int(i) for i in keep]
-        if not self._index:
-            raise DataError(f"{table} has none of the people {persons}")
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self.names)
 
     def identity(self, index: int) -> str:
         """Return the person, or the picture where the people are not known."""
-        return self._people[self._index[index]]
+        return self._people[index]
 
     def picture(self, index: int) -> Image:
         """Decode a picture.
@@ -85,19 +80,18 @@ class LabelledFaces:
         Raises:
             DataError: the picture is damaged.
         """
-        i = self._index[index]
-        picture = cv2.imdecode(np.frombuffer(self._bytes[i], np.uint8), cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(np.frombuffer(self._bytes[index], np.uint8), cv2.IMREAD_COLOR)
         if picture is None:
-            raise DataError(f"{self._tar}: {self.names[i]} is not a readable picture. Fetch the archive again.")
+            raise DataError(f"{self._tar}: {self.names[index]} is not a readable picture. Fetch the archive again.")
         return np.ascontiguousarray(picture[:, :, ::-1])
 
     def groups(self, index: int) -> tuple[str, ...]:
         """Return the conditions of a picture that `qlot eval` reports apart."""
-        return conditions(self.picture(index), self.landmarks[self._index[index]].astype(np.float64), self._layout)
+        return conditions(self.picture(index), self.landmarks[index].astype(np.float64), self._layout)
 
     def clip(self, index: int, length: int, rng: np.random.Generator) -> Clip:
         """Return the picture `length` times."""
-        at: Array = self.landmarks[self._index[index]].astype(np.float64)
+        at: Array = self.landmarks[index].astype(np.float64)
         landmarks = np.broadcast_to(at, (length, *at.shape))
         return Clip(
             frames=(self.picture(index),) * length,
@@ -106,5 +100,5 @@ class LabelledFaces:
             queries=self.points,
             layout=self.labels,
             identity=self.identity(index),
-            source=f"{self._tar.name}:{self.names[self._index[index]]}",
+            source=f"{self._tar.name}:{self.names[index]}",
         )

@@ -16,6 +16,7 @@ from qlot.training.data.synthetic.ict import FaceModel, Indices
 from qlot.training.data.synthetic.record import Record
 
 _JAW: Final = slice(0, 17)  # of the 68: fixed to the skin, where labelled pictures follow the silhouette
+VERTICES: Final = 98
 _TURNED: Final = 15.0  # degrees of yaw up to which skin and silhouette agree
 # The face without ears, scalp and neck: a box around it on the neutral mesh, cm.
 _BOX: Final = np.array([[-7.8, -9.5, 2.0], [7.8, 7.5, 15.0]])
@@ -24,24 +25,20 @@ _BOX: Final = np.array([[-7.8, -9.5, 2.0], [7.8, 7.5, 15.0]])
 class SyntheticFaces:
     """Scenes of a cache, each a person of its own.
 
-    A clip has either the 68 points (layout `ict68`) or random vertices of the face (layout `ict`). The 68 points are
-    labelled wherever they are, behind a hand too: they are to be guessed. Only the jaw line's points, once the face
-    turns by more than 15 degrees, and all random vertices are labelled no more than where they are seen.
+    Half of the clips have the 68 points (layout `ict68`), half `VERTICES` random vertices of the face (layout `ict`).
+    The 68 points are labelled wherever they are, behind a hand too: they are to be guessed. Only the jaw line's points,
+    once the face turns by more than 15 degrees, and all random vertices are labelled no more than where they are seen.
 
     Args:
         cache: folder of rendered scenes.
         model: the ICT-FaceKit model they were rendered with.
-        standard: share of clips with the 68 points; 1 for these only, 0 for none.
-        count: how many random vertices.
 
     Raises:
         DataError: no such cache, no scene in it, or no such model. A damaged scene is reported when it is drawn.
-        ValueError: a share outside [0, 1], or a count that the face does not have.
     """
 
-    def __init__(self, cache: Path, model: Path, standard: float = 0.5, count: int = 98) -> None:
+    def __init__(self, cache: Path, model: Path) -> None:
         self.name = f"synthetic/{cache.name}"
-        self.standard, self.count = standard, count
         read_settings(cache)
         self._files = sorted(cache.glob("scene_*.npz"))
         if not self._files:
@@ -50,10 +47,6 @@ class SyntheticFaces:
         self._canonical = self._model.canonical(np.arange(ict.FACE.stop))
         neutral = self._model.neutral[ict.FACE]
         self._face = ((neutral > _BOX[0]) & (neutral < _BOX[1])).all(1)  # (9409,)
-        if not (0 <= standard <= 1 and 3 <= count <= self._face.sum()):
-            raise ValueError(
-                f"a share of {standard} or {count} points cannot be drawn: 0 to 1, 3 to {self._face.sum()}"
-            )
 
     def __len__(self) -> int:
         return len(self._files)
@@ -71,7 +64,7 @@ class SyntheticFaces:
         path = self._files[index]
         record = Record.read(path)
         chosen, stride = _window(len(record.states), length, rng)
-        if rng.random() < self.standard:
+        if rng.random() < 0.5:
             rows, layout = self._model.lm68, "ict68"
             valid = _standard_validity(record, chosen, rows)
         else:
@@ -95,7 +88,7 @@ class SyntheticFaces:
     def _draw_vertices(self, unhidden: NDArray[np.bool_], rng: np.random.Generator) -> Indices:
         """Draw vertices that are seen in half of the frames at least, or any if the face has not enough of them."""
         seen = np.flatnonzero(self._face & (unhidden.mean(0) >= 0.5))
-        return rng.choice(seen if len(seen) >= self.count else np.flatnonzero(self._face), self.count, replace=False)
+        return rng.choice(seen if len(seen) >= VERTICES else np.flatnonzero(self._face), VERTICES, replace=False)
 
     def _landmarks(self, record: Record, chosen: Indices, rows: Indices) -> Array:
         """Return (L, n, 2) pixels, recomputed from the scene's numbers."""

@@ -12,7 +12,7 @@ from qlot.runtime.errors import QlotError
 from qlot.runtime.media.video import FALLBACK_RATE, VideoReader
 from qlot.training.data.clip import Clip, DataError, Image
 
-LABELS = "mediapipe478"
+TEACHER = "mediapipe478"
 
 
 class LabelledVideo:
@@ -34,13 +34,13 @@ class LabelledVideo:
         table = path.with_suffix(".npz")
         try:
             with np.load(table) as data:
-                landmarks = data[LABELS][..., :2].astype(np.float64)
+                landmarks = data[TEACHER][..., :2].astype(np.float64)
         except (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile) as e:
-            raise DataError(f"{table}: no landmarks {LABELS!r} to read ({e}). Fetch or make it again.") from e
-        self.queries = load_layout(LABELS).points
+            raise DataError(f"{table}: no landmarks {TEACHER!r} to read ({e}). Fetch or make it again.") from e
+        self.queries = load_layout(TEACHER).points
         if landmarks.shape[1:] != (len(self.queries), 2):
             raise DataError(
-                f"{table}: landmarks {LABELS!r} of shape {landmarks.shape}, not (T, {len(self.queries)}, 2)"
+                f"{table}: landmarks {TEACHER!r} of shape {landmarks.shape}, not (T, {len(self.queries)}, 2)"
             )
         self.frames, self.fps = _decode(path)
         if len(self.frames) != len(landmarks):
@@ -74,7 +74,7 @@ class LabelledVideo:
             landmarks=np.nan_to_num(self.landmarks[chosen]),
             valid=self.valid[chosen],
             queries=self.queries,
-            layout=LABELS,
+            layout=TEACHER,
             identity=self._identity,
             source=self.name,
             fps=self.fps,

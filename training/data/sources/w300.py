@@ -20,7 +20,7 @@ import numpy as np
 from qlot.model.layout import load_layout
 from qlot.runtime.media.video import IMAGE_SUFFIXES
 from qlot.training.data.clip import Array, Clip, DataError
-from qlot.training.data.sources.pictures import read_picture, still
+from qlot.training.data.pictures import read_picture, still
 
 TRAIN = ("afw", "helen/trainset", "lfpw/trainset")  # 3,148 pictures
 COMMON = ("helen/testset", "lfpw/testset")  # 554

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from qlot.model.layout import load_layout
 from qlot.training.data.clip import Array, Clip, DataError
-from qlot.training.data.sources.pictures import read_picture, still
+from qlot.training.data.pictures import read_picture, still
 
 ATTRIBUTES = ("pose", "expression", "illumination", "make-up", "occlusion", "blur")  # the order of the file
 _POINTS = 98

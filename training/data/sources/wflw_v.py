@@ -6,7 +6,6 @@ Equilibrium Models", CVPR 2023. The tree that its release documents, <id> being 
     videos/<id>.mp4
     landmarks/<id>.npy      (T, 98, 2): x y in pixels of the frame, a row for each of the T frames, in the order of WFLW
     bboxes/<id>.npy         (T, 4 or more): x y of two opposite corners; not needed here and not read
-    easy_video_IDs.txt, hard_video_IDs.txt     an <id> on each line; from the release's folder datasets/WFLW_V
 
 The labels are semi-automatic: expect the bias of the networks that helped. Videos that their owners withdrew are
 missing. The release's own drawing rounds positions to the nearest pixel: pixel centres at integers from 0.
@@ -16,7 +15,6 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -38,30 +36,25 @@ class WflwV:
 
     Args:
         root: the folder that holds videos and landmarks.
-        subset: easy and hard (500 videos each) need the release's lists in `root`.
 
     Raises:
-        DataError: a folder or list is missing, no video is there, or a video has no labels.
+        DataError: a folder is missing, no video is there, or a video has no labels; labels may lack their video.
     """
 
-    missing: tuple[str, ...]  # ids that have labels but no video
-
-    def __init__(self, root: Path, subset: Literal["all", "easy", "hard"] = "all") -> None:
-        self.name = f"wflw-v-{subset}"
+    def __init__(self, root: Path) -> None:
+        self.name = "wflw-v"
         self._videos, self._labels = root / "videos", root / "landmarks"
         self._layout = load_layout("wflw98")
         there, labelled = _stems(self._videos, ".mp4"), _stems(self._labels, ".npy")
-        wanted = labelled if subset == "all" else _listed(root / f"{subset}_video_IDs.txt")
-        unlabelled = sorted((there if subset == "all" else there & wanted) - labelled)
+        unlabelled = sorted(there - labelled)
         if unlabelled:
             raise DataError(
                 f"{self._labels} lacks {unlabelled[0]}.npy ({len(unlabelled)} videos have no labels): unpack the "
                 "landmark annotations there"
             )
-        self._ids = sorted(wanted & there)
-        self.missing = tuple(sorted(wanted - there))
+        self._ids = sorted(labelled & there)
         if not self._ids:
-            raise DataError(f"{self._videos} holds none of the {len(wanted)} videos: download them as the release says")
+            raise DataError(f"{self._videos} has none of the {len(labelled)} videos: download them as the release says")
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -127,10 +120,3 @@ def _stems(folder: Path, suffix: str) -> set[str]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: give the one above WFLW-V's videos and landmarks")
     return {p.stem for p in folder.glob(f"*{suffix}")}
-
-
-def _listed(path: Path) -> set[str]:
-    try:
-        return set(path.read_text(encoding="utf-8").split())
-    except (OSError, UnicodeDecodeError) as e:
-        raise DataError(f"{path} cannot be read ({e}): copy it from the release's folder datasets/WFLW_V") from e

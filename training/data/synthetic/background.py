@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.training.data.clip import Array, Image
-from qlot.training.data.sources.pictures import read_picture
+from qlot.training.data.pictures import read_picture
 from qlot.training.data.synthetic.scene import Background, Colour, Occluder
 
 _FINGERS = ((-0.75, -1.0), (-0.28, -1.25), (0.2, -1.3), (0.65, -1.15), (1.15, -0.2))  # tips, in palm widths

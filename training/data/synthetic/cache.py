@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from qlot.runtime.errors import QlotError
+from qlot.runtime.partial import written_whole
 from qlot.training.data.clip import DataError
-from qlot.training.data.sources.pictures import picture_files
+from qlot.training.data.pictures import picture_files
 from qlot.training.data.synthetic import ict
 from qlot.training.data.synthetic.ict import FaceModel
 from qlot.training.data.synthetic.motion import Motion
@@ -144,9 +145,8 @@ def _claim(out: Path, settings: CacheSettings) -> None:
     note = out / "cache.json"
     if not note.exists():
         out.mkdir(parents=True, exist_ok=True)
-        temporary = out / ".cache.json.part"
-        temporary.write_text(settings.model_dump_json(indent=2) + "\n")
-        temporary.replace(note)
+        with written_whole(note) as temporary:
+            temporary.write_text(settings.model_dump_json(indent=2) + "\n")
         return
     if (held := read_settings(out)) != settings:
         raise DataError(f"{out}: was rendered with {held!r}, not {settings!r}; choose another folder")

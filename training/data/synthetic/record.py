@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from qlot.runtime.partial import written_whole
 from qlot.training.data.clip import Array, DataError, Image
 from qlot.training.data.synthetic import ict
 from qlot.training.data.synthetic.motion import FaceState
@@ -63,7 +61,7 @@ class Record:
             "unhidden": np.packbits(self.unhidden, axis=1),
             "uncovered": np.packbits(self.uncovered, axis=1),
         }
-        with _whole(path) as temporary, temporary.open("wb") as file:
+        with written_whole(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
     @classmethod
@@ -108,14 +106,3 @@ def _states(arrays: dict[str, Array]) -> tuple[FaceState, ...]:
         FaceState(float(time), tuple(rotation.tolist()), tuple(translation.tolist()), tuple(shift.tolist()), expression)
         for time, rotation, translation, shift, expression in zip(*(arrays[name] for name in names), strict=True)
     )
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside a file, which takes the file's place if all goes well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

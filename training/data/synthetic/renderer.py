@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from qlot.runtime.extras import pip_line
 from qlot.training.data.clip import Array, DataError, Image
 from qlot.training.data.synthetic.background import background, occlude
 from qlot.training.data.synthetic.camera import project, to_camera
@@ -208,7 +209,7 @@ def open_context() -> Any:
     try:
         import moderngl
     except ImportError:
-        raise DataError("rendering faces needs moderngl: pip install 'qlot-mobile[train]'") from None
+        raise DataError(f"rendering faces needs moderngl: {pip_line('train')}") from None
     try:
         backend: dict[str, Any] = {"backend": "egl"}  # its annotations do not know the option
         return moderngl.create_context(standalone=True, require=330, **backend)

@@ -7,10 +7,12 @@ from importlib import import_module
 
 from qlot.runtime.bundle.manifest import StageSpec, Target
 from qlot.runtime.errors import SessionError
+from qlot.runtime.extras import pip_line
 from qlot.runtime.network.sessions.base import Session
 
 # Target -> module of this package with `load(data, stage, name, threads) -> Session`.
 ENGINES: dict[Target, str] = {"onnx": "onnx", "tflite": "tflite", "coreml": "coreml"}
+EXTRAS: dict[Target, str] = {"onnx": "export", "tflite": "tflite", "coreml": "coreml"}
 
 
 def open_session(
@@ -31,6 +33,8 @@ def open_session(
     try:
         engine = import_module(f"{__name__}.{ENGINES[target]}")
     except ImportError as e:
-        raise SessionError(f"{name}: the engine of target {target!r} is not installed: {e}") from e
+        raise SessionError(
+            f"{name}: the engine of target {target!r} is not installed: {pip_line(EXTRAS[target])} ({e})"
+        ) from e
     session: Session = engine.load(data, stage, name, threads)
     return session

@@ -12,6 +12,7 @@ from qlot.runtime.bundle.manifest import TensorSpec
 from qlot.runtime.errors import SessionError
 
 Tensors = dict[str, NDArray[Any]]
+MAX_THREADS = 64  # far above any phone or laptop; a slip such as a frame rate would exhaust the system instead
 
 
 class Session(Protocol):
@@ -38,6 +39,12 @@ class Session(Protocol):
         Raises:
             SessionError: a feed is missing, unknown, or of another dtype or shape; or the engine failed.
         """
+
+
+def check_threads(name: str, threads: int) -> None:
+    """Raise SessionError unless an engine may be asked for that many threads."""
+    if not 1 <= threads <= MAX_THREADS:
+        raise SessionError(f"{name}: threads must be 1 to {MAX_THREADS}, got {threads}")
 
 
 def check_tensors(name: str, tensors: Mapping[str, NDArray[Any]], specs: tuple[TensorSpec, ...]) -> None:

@@ -17,11 +17,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qlot.runtime.bundle.limits import printable
 from qlot.runtime.bundle.manifest import StageSpec, TensorSpec
-from qlot.runtime.errors import QlotError, SessionError
-from qlot.runtime.network.sessions.base import Tensors, check_tensors
+from qlot.runtime.errors import SessionError
+from qlot.runtime.extras import pip_line
+from qlot.runtime.network.sessions.base import Tensors, check_tensors, check_threads
+from qlot.runtime.network.sessions.coreml_file import check_package
 
-MAX_THREADS = 64
 Interface = dict[str, str]  # tensor -> dtype and shape, as in messages
 
 
@@ -41,8 +43,7 @@ class CoreMLSession:
     """
 
     def __init__(self, package: Path, stage: StageSpec, name: str, threads: int = 1) -> None:
-        if not 1 <= threads <= MAX_THREADS:
-            raise SessionError(f"{name}: threads must be 1 to {MAX_THREADS}, got {threads}")
+        check_threads(name, threads)
         self.inputs, self.outputs, self._name = stage.inputs, stage.outputs, name
         self._engine = _open(package, name, threads, stage.function)
         self.engine = self._engine.name
@@ -55,7 +56,7 @@ class CoreMLSession:
         try:
             found = self._engine.run(feeds)
         except Exception as e:  # the engines' exceptions share no base class
-            raise SessionError(f"{self._name}: {self.engine} failed: {e}") from e
+            raise SessionError(f"{self._name}: {self.engine} failed: {printable(str(e), 1000)}") from e
         check_tensors(self._name, found, self.outputs)
         return found
 
@@ -66,6 +67,7 @@ def load(files: Mapping[str, bytes], stage: StageSpec, name: str, threads: int) 
     The engines read packages from disk: so that they read what was hashed, it is written to a place of its own first,
     and removed once it is loaded.
     """
+    check_package(files, name)
     with tempfile.TemporaryDirectory(prefix="qlot-") as folder:
         package = Path(folder) / f"{name}.mlpackage"
         for inside, data in files.items():
@@ -79,9 +81,16 @@ class _Interpreter:
     """Runs the program with PyTorch's CPU kernels."""
 
     def __init__(self, package: Path, threads: int, function: str | None) -> None:
-        # By name, because the runtime must install and run without the exporter and PyTorch.
-        mil, self._torch = import_module("qlot.mil"), import_module("torch")
-        self._program, self._threads = mil.load(package, function), threads
+        import torch  # here: the runtime must install and run without PyTorch and coremltools
+
+        import qlot.mil as mil
+
+        self._torch: Any = torch
+        try:
+            self._program = mil.load(package, function)
+        except mil.MilError as e:
+            raise SessionError(f"the Core ML package cannot be interpreted here: {e}") from e
+        self._threads = threads
         self.name: str = mil.ENGINE
         self._images = self._program.images
         self.inputs = {
@@ -146,11 +155,11 @@ def _open(package: Path, name: str, threads: int, function: str | None) -> _Engi
     except ImportError as e:
         what = "Core ML needs coremltools" if real else "away from a Mac, a Core ML package is interpreted, which needs"
         needs = "" if real else " coremltools and torch"
-        raise SessionError(f"{name}: {what}{needs}: pip install 'qlot-mobile[coreml]' ({e})") from e
-    except QlotError as e:
-        raise SessionError(f"{name}: {e}") from e
+        raise SessionError(f"{name}: {what}{needs}: {pip_line('coreml')} ({e})") from e
+    except SessionError as e:
+        raise SessionError(f"{name}: {printable(str(e), 1000)}") from e
     except Exception as e:  # Core ML's errors are plain RuntimeErrors
-        raise SessionError(f"{name}: Core ML refuses the package: {e}") from e
+        raise SessionError(f"{name}: Core ML refuses the package: {printable(str(e), 1000)}") from e
 
 
 def _compare(name: str, kind: str, found: Interface, specs: tuple[TensorSpec, ...]) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from qlot.runtime.bundle.limits import printable
 from qlot.runtime.bundle.manifest import StageSpec, TensorSpec
 from qlot.runtime.errors import SessionError
-from qlot.runtime.network.sessions.base import Tensors, check_tensors
-from qlot.runtime.network.sessions.external_data import refuse_external_data
+from qlot.runtime.network.sessions.base import Tensors, check_tensors, check_threads
+from qlot.runtime.network.sessions.onnx_file import check_onnx
+from qlot.runtime.network.sessions.ort_file import check_ort
 
-MAX_THREADS = 64  # far above any phone or laptop; a slip such as a frame rate would exhaust the system instead
+MAX_MEMORY = 2 * 2**30  # bytes for all sessions of a process; `final` with 478 landmarks takes 100 MB
 ORT_FORMAT, _IDENTIFIER = b"ORTM", slice(4, 8)  # what a flatbuffer of ONNX Runtime carries, and where
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(uint8)": "uint8"}
 
@@ -23,17 +27,17 @@ class OnnxSession:
     """One stage in ONNX Runtime. Built from bytes, so what runs is what was hashed.
 
     Raises:
-        SessionError: the graph reads other files, does not load, or its interface is not the manifest's.
+        SessionError: the graph reads other files, asks for too much or does not load, or its interface is not the
+            manifest's.
     """
 
     engine = f"onnxruntime {ort.__version__} CPU"
 
     def __init__(self, data: bytes, stage: StageSpec, name: str, threads: int = 1) -> None:
-        if not 1 <= threads <= MAX_THREADS:
-            raise SessionError(f"{name}: threads must be 1 to {MAX_THREADS}, got {threads}")
+        check_threads(name, threads)
         self.inputs, self.outputs, self._name = stage.inputs, stage.outputs, name
-        if data[_IDENTIFIER] != ORT_FORMAT:  # that one has no field for the name of another file
-            refuse_external_data(data, name)
+        (check_ort if data[_IDENTIFIER] == ORT_FORMAT else check_onnx)(data, name)
+        _limit_memory()
         try:
             self._session = ort.InferenceSession(
                 data,
@@ -43,7 +47,7 @@ class OnnxSession:
             )
             graph_inputs, graph_outputs = self._session.get_inputs(), self._session.get_outputs()
         except Exception as e:  # the engine's exceptions share no base class
-            raise SessionError(f"{name}: {self.engine} refuses the graph: {e}") from e
+            raise SessionError(f"{name}: {self.engine} refuses the graph: {printable(str(e), 1000)}") from e
         _compare(name, "input", graph_inputs, stage.inputs)
         _compare(name, "output", graph_outputs, stage.outputs)
 
@@ -54,7 +58,7 @@ class OnnxSession:
         try:
             values = self._session.run(names, dict(feeds))
         except Exception as e:
-            raise SessionError(f"{self._name}: {self.engine} failed: {e}") from e
+            raise SessionError(f"{self._name}: {self.engine} failed: {printable(str(e), 1000)}") from e
         found: Tensors = dict(zip(names, values, strict=True))
         check_tensors(self._name, found, self.outputs)  # a graph may declare one shape and compute another
         return found
@@ -75,9 +79,21 @@ def engine_options(threads: int) -> ort.SessionOptions:
     options.log_severity_level = 3  # errors
     # Spinning between the operators of a run saves wake-ups; between frames it would only burn a core.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # A second wall behind refuse_external_data: tensors may only be read from below this folder, which is none.
+    # Second walls behind check_onnx. Shapes that the file declares must be those that the engine infers, and memory
+    # comes from a place of limited size.
+    options.add_session_config_entry("session.strict_shape_type_inference", "1")
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    # Tensors may only be read from below this folder, which is none.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     return options
+
+
+@cache
+def _limit_memory() -> None:
+    """Give the engine's sessions of this process one place for their memory, of at most `MAX_MEMORY` bytes."""
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    with contextlib.suppress(Exception):  # the program that this runs in may have set one before: then that counts
+        ort.create_and_register_allocator(place, ort.OrtArenaCfg({"max_mem": MAX_MEMORY}))
 
 
 def _compare(name: str, kind: str, nodes: list[Any], specs: tuple[TensorSpec, ...]) -> None:

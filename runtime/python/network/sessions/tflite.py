@@ -12,14 +12,19 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from qlot.runtime.bundle.limits import printable
 from qlot.runtime.bundle.manifest import DelegationSpec, StageSpec, TensorSpec
 from qlot.runtime.errors import SessionError
-from qlot.runtime.network.sessions.base import Tensors, check_tensors
+from qlot.runtime.network.sessions.base import Tensors, check_tensors, check_threads
+from qlot.runtime.network.sessions.tflite_file import check_tflite
+from qlot.runtime.quiet import quiet
 
-MAX_THREADS = 64  # far above any phone or laptop; a slip such as a frame rate would exhaust the system instead
+with quiet():
+    from ai_edge_litert.interpreter import Interpreter
+
+
 _IDENTIFIER = slice(4, 8)  # where a flatbuffer carries its file identifier
 _DELEGATE = "DELEGATE"  # what the interpreter calls a partition that a delegate took over
 
@@ -36,21 +41,22 @@ class TFLiteSession:
     """
 
     def __init__(self, data: bytes, stage: StageSpec, name: str, threads: int = 1) -> None:
-        if not 1 <= threads <= MAX_THREADS:
-            raise SessionError(f"{name}: threads must be 1 to {MAX_THREADS}, got {threads}")
+        check_threads(name, threads)
         if data[_IDENTIFIER] != b"TFL3":  # the engine would read such bytes as offsets
             raise SessionError(f"{name}: the file is not a TFLite model. Export the bundle again.")
+        check_tflite(data, name)
         self.inputs, self.outputs, self._name = stage.inputs, stage.outputs, name
         self.engine = f"ai-edge-litert {version('ai-edge-litert')} CPU"
         try:
             # Loaded from memory the interpreter refers to the bytes, so they live as long as it does.
-            self._interpreter = Interpreter(model_content=data, num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with quiet():  # the engine says on stderr that it made a delegate
+                self._interpreter = Interpreter(model_content=data, num_threads=threads)
+                self._interpreter.allocate_tensors()
             key = _signature(self._interpreter, stage.function or name)
             self._runner = self._interpreter.get_signature_runner(key)
             graph_inputs, graph_outputs = self._runner.get_input_details(), self._runner.get_output_details()
         except Exception as e:  # the engine's exceptions share no base class
-            raise SessionError(f"{name}: {self.engine} refuses the graph: {e}") from e
+            raise SessionError(f"{name}: {self.engine} refuses the graph: {printable(str(e), 1000)}") from e
         _compare(name, "input", graph_inputs, stage.inputs)
         _compare(name, "output", graph_outputs, stage.outputs)
         first = delegation(self._interpreter)
@@ -64,7 +70,7 @@ class TFLiteSession:
         try:
             found: Tensors = self._runner(**feeds)
         except Exception as e:
-            raise SessionError(f"{self._name}: {self.engine} failed: {e}") from e
+            raise SessionError(f"{self._name}: {self.engine} failed: {printable(str(e), 1000)}") from e
         check_tensors(self._name, found, self.outputs)
         return found
 

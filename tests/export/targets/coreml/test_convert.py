@@ -20,69 +20,26 @@ from qlot.export.errors import TargetError
 from qlot.export.graphs.schemes import plan_for
 from qlot.export.graphs.stages import Stage
 from qlot.export.targets import load_target
-from qlot.export.targets.base import Graph
 from qlot.runtime.bundle.folder import Bundle, check_paths
-from qlot.runtime.bundle.manifest import Scheme, StageSpec
+from qlot.runtime.bundle.manifest import Scheme
 from qlot.runtime.errors import IntegrityError, ParityError
 from qlot.runtime.network.replay import replay
-from qlot.runtime.network.sessions.coreml import load
+from qlot.runtime.quiet import quiet
 from tests.export import small
-from tests.export.graphs.test_schemes import HIDDEN_LINEARS, SLOTS
+from tests.export.modules import HIDDEN_LINEARS, SLOTS
 
 pytest.importorskip("coremltools", reason="needs the extra coreml")
 
 from qlot.export.targets.coreml import convert as coreml
-from qlot.export.targets.coreml.convert import quantise as coreml_quantise
+from qlot.export.targets.coreml import quantise as coreml_quantise
 from qlot.export.targets.coreml.program import check_products, operations, products
 from qlot.mil import from_model
 from qlot.mil.calibration import record_ranges
 from qlot.mil.package import load_program, read_spec
 from qlot.mil.ports import port_of
+from tests.export.coreml_graphs import SCHEMES, STAGES, WEIGHTS, feeds, graph, lowered, relative, run, traced
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter's own, by the dozen
-
-STAGES = ("extractor", "refiner")
-SCHEMES: tuple[Scheme, ...] = ("fp32", "fp16", "w8", "w8a8")
-MODEL, WEIGHTS = (f"Data/com.apple.CoreML/{name}" for name in ("model.mlmodel", "weights/weight.bin"))
-
-
-@functools.cache
-def traced(name: str) -> Any:
-    """Tracing and lowering take by far the longest, so every scheme starts from the same ones."""
-    with coreml._quiet():
-        return coreml.trace(small.stage("dense", name))
-
-
-@functools.cache
-def lowered(name: str, half: bool) -> Any:
-    exported = traced(name)
-    with coreml._quiet(), torch.no_grad():
-        plan = plan_for("coreml", "fp16" if half else "fp32")
-        return coreml.lower(exported, small.stage("dense", name), plan, coreml.weight_paths(exported))
-
-
-@functools.cache
-def graph(name: str, scheme: Scheme) -> Graph:
-    plan = plan_for("coreml", scheme)
-    model = lowered(name, half=scheme in ("fp16", "w8a8"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coreml, "trace", lambda _: traced(name))
-        patch.setattr(coreml, "lower", lambda *_: model)
-        return coreml.convert(small.stage("dense", name), plan, feeds(name) if plan.calibrated else None)
-
-
-def feeds(name: str) -> Any:
-    return small.recorded("dense")[small.stage("dense", name).name]
-
-
-def run(files: Mapping[str, bytes], name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    stage = small.stage("dense", name)
-    spec = StageSpec(file="", iterations=stage.iterations, inputs=stage.inputs, outputs=stage.outputs, macs=0, ops={})
-    return load(files, spec, name, 1).run(inputs)
-
-
-def relative(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
-    return max(float(np.sqrt(np.square(found[k] - v).mean()) / v.std()) for k, v in wanted.items())
 
 
 @functools.cache
@@ -157,7 +114,7 @@ def test_int8_is_static_and_ends_in_floats() -> None:
 
 def test_a_convolution_before_a_clamp_has_the_clamps_range() -> None:
     model = lowered("extractor", half=True)
-    with coreml._quiet():
+    with quiet():
         ranges, program = record_ranges(from_model(model), feeds("extractor")[:1]), coreml_quantise.load(model)
     before = dict(ranges)
     coreml_quantise.saturate(program, ranges)
@@ -247,7 +204,7 @@ def test_a_package_that_does_not_load_is_refused() -> None:
 
 
 def test_what_cannot_be_converted_is_refused_first() -> None:
-    assert load_target("coreml").DEFAULT_LOWERING == "dense"
+    assert load_target("coreml").default_lowering == "dense"
     with pytest.raises(TargetError, match="dense lowering only"):
         coreml.convert(small.stage("windowed", "extractor"), plan_for("coreml", "fp32"), None)
     for nothing in (None, []):

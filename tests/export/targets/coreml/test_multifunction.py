@@ -24,10 +24,9 @@ pytest.importorskip("coremltools", reason="needs the extra coreml")
 
 from qlot.export.targets.coreml import convert as coreml
 from qlot.export.targets.coreml import multifunction
-from qlot.export.targets.coreml.options import CoreMLOptions
 from qlot.mil import load as load_program
 from qlot.mil.package import read_spec
-from tests.export.targets.coreml.test_convert import MODEL, STAGES, WEIGHTS, feeds, traced
+from tests.export.coreml_graphs import MODEL, STAGES, WEIGHTS, feeds, traced
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter's own, by the dozen
 
@@ -40,7 +39,7 @@ def graph(name: str, scheme: Scheme) -> Graph:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(coreml, "trace", lambda _: exported)
         recorded = feeds(name) if plan.calibrated else None
-        return coreml.convert(small.stage("dense", name), plan, recorded, CoreMLOptions(min_ios=18))
+        return coreml.convert(small.stage("dense", name), plan, recorded, 18)
 
 
 @functools.cache
@@ -165,8 +164,7 @@ def test_a_bundle_of_one_package_replays(tmp_path: Path) -> None:
 def test_an_unrolled_refiner_adds_no_weights() -> None:
     names = (*STAGES, "refiner_unrolled")
     stages = [small.stage("dense", name) for name in names]
-    options = CoreMLOptions(min_ios=18)
-    graphs = {s.name: coreml.convert(s, plan_for("coreml", "fp32"), None, options) for s in stages}
+    graphs = {s.name: coreml.convert(s, plan_for("coreml", "fp32"), None, 18) for s in stages}
     three = multifunction.pack(stages, graphs).graphs["refiner"].files[WEIGHTS]
     two = packed("fp32").graphs["refiner"].files[WEIGHTS]
     assert len(two) <= len(three) < 1.02 * len(two)

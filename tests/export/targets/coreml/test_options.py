@@ -16,21 +16,22 @@ from qlot.export.all_targets import Outcome
 from qlot.export.errors import ExportError, SchemeError, TargetError
 from qlot.export.graphs.schemes import plan_for
 from qlot.export.graphs.stages import Stage
-from qlot.export.pipeline import ExportRequest, Progress, export
+from qlot.export.options import DEFAULTS, TargetOptions
+from qlot.export.pipeline import ExportRequest, export
 from qlot.export.targets import load_target
 from qlot.export.targets.base import Graph
-from qlot.export.targets.coreml.options import DEFAULTS, CoreMLOptions, check_options, with_image_input
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import StageSpec
 from qlot.runtime.errors import ManifestError, ParityError, SessionError
 from qlot.runtime.network.pixels import to_bytes
 from qlot.runtime.network.replay import replay
 from qlot.runtime.network.sessions.coreml import load
+from qlot.runtime.progress import Progress
 from tests.export import small
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter's own, by the dozen
 
-IMAGE, IOS18 = CoreMLOptions(image="image"), CoreMLOptions(min_ios=18)
+IMAGE, IOS18 = TargetOptions(image_input=True), TargetOptions(min_ios=18)
 
 
 def coreml() -> Any:
@@ -41,14 +42,15 @@ def coreml() -> Any:
 
 
 def of_image() -> Stage:
-    (stage,) = with_image_input([small.stage("dense", "extractor")], IMAGE)
+    (stage,) = load_target("coreml", IMAGE).declare([small.stage("dense", "extractor")])
     return stage
 
 
 @functools.cache
-def graph(options: CoreMLOptions) -> Graph:
-    (stage,) = with_image_input([small.stage("dense", "extractor")], options)
-    return load_target("coreml", options).convert(stage, plan_for("coreml", "w8"), None)
+def graph(options: TargetOptions) -> Graph:
+    target = load_target("coreml", options)
+    (stage,) = target.declare([small.stage("dense", "extractor")])
+    return target.convert(stage, plan_for("coreml", "w8"), None)
 
 
 def description(converted: Graph) -> Any:
@@ -67,19 +69,19 @@ def session(converted: Graph, stage: Stage) -> Any:
 # --- refusals ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [IMAGE, IOS18])
+@pytest.mark.parametrize("options", [IMAGE, IOS18, TargetOptions(min_ios=17)])
 @pytest.mark.parametrize("target", ["onnx", "tflite"])
-def test_options_of_core_ml_are_no_other_targets(options: CoreMLOptions, target: Any) -> None:
+def test_options_of_core_ml_are_no_other_targets(options: TargetOptions, target: str) -> None:
     with pytest.raises(TargetError, match=f"--min-ios and --image-input are for target coreml, not {target}"):
-        check_options(options, target, plan_for(target, "fp32"))
-    check_options(DEFAULTS, target, plan_for(target, "fp32"))
+        load_target(target, options)
 
 
 def test_int4_blocks_need_ios_18_and_do_not_set_it() -> None:
+    coreml()
     with pytest.raises(SchemeError, match=r"w4 needs iOS 18, .*add --min-ios 18, or choose w8"):
-        check_options(DEFAULTS, "coreml", plan_for("coreml", "w4"))
-    check_options(IOS18, "coreml", plan_for("coreml", "w4"))
-    check_options(DEFAULTS, "coreml", plan_for("coreml", "palette4"))
+        load_target("coreml").plan(plan_for("coreml", "w4"))
+    for options, scheme in ((IOS18, "w4"), (DEFAULTS, "palette4")):
+        assert load_target("coreml", options).plan(plan_for("coreml", scheme)) == plan_for("coreml", scheme)
 
 
 @pytest.mark.parametrize("scheme", ["palette6", "palette4", "w4"])
@@ -91,7 +93,7 @@ def test_experimental_schemes_name_the_nearest_one(scheme: str, target: Any) -> 
 
 def test_an_export_refuses_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="--min-ios"):
-        export(ExportRequest("onnx", coreml=IOS18, out=tmp_path / "new"))
+        export(ExportRequest("onnx", options=IOS18, out=tmp_path / "new"))
     with pytest.raises(SchemeError, match="the nearest is w8"):
         export(ExportRequest("onnx", "palette6", out=tmp_path / "new"))
     assert list(tmp_path.iterdir()) == []
@@ -107,10 +109,10 @@ def test_with_all_targets_core_ml_alone_gets_them(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(matrix, "export_apart", apart)
     with pytest.raises(SystemExit):
         run_export(["--target", "all", "--min-ios", "18", "--image-input", "--out", str(tmp_path / "o")])
-    assert {r.target: r.coreml for r in requests} == {
+    assert {r.target: r.options for r in requests} == {
         "onnx": DEFAULTS,
         "tflite": DEFAULTS,
-        "coreml": CoreMLOptions(18, "image"),
+        "coreml": TargetOptions(None, 18, True),
     }
 
 
@@ -204,11 +206,9 @@ def test_a_bundle_that_takes_images_replays_and_a_wrong_scale_does_not(tmp_path:
 
 def test_one_package_of_both_functions_takes_images_too(tmp_path: Path) -> None:
     coreml()
-    from qlot.export.targets.coreml.convert import multifunction as coreml_multifunction
-
     stages, plan = [of_image(), small.stage("dense", "refiner")], plan_for("coreml", "fp32")
-    target = load_target("coreml", CoreMLOptions(min_ios=18, image="image"))
-    packed = coreml_multifunction.pack(stages, {s.name: target.convert(s, plan, None) for s in stages})
+    target = load_target("coreml", TargetOptions("multifunction", 18, True))
+    packed = target.pack(stages, {s.name: target.convert(s, plan, None) for s in stages})
     folder = small.write_bundle(tmp_path / "bundle", packed.graphs, target="coreml")
     _as_image(folder)
     report = replay(Bundle.open(folder))

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from qlot.export.errors import TargetError
-from qlot.export.graphs.schemes import PLANS, plan_for
+from qlot.export.graphs.schemes import LEAST_VALUES, PLANS, plan_for
+from qlot.runtime.quiet import quiet
 from tests.export import small
 
 pytest.importorskip("coremltools", reason="needs the extra coreml")
 
 from qlot.export.targets.coreml import convert as coreml
 from qlot.export.targets.coreml.compress import compress
-from qlot.export.targets.coreml.options import CoreMLOptions
 from qlot.export.targets.coreml.program import check_products, operations, products
 from qlot.export.targets.coreml.quantise import load
-from qlot.export.targets.coreml.storage import LEAST_VALUES, store
+from qlot.export.targets.coreml.storage import store
 from qlot.mil import from_model
-from tests.export.targets.coreml.test_convert import lowered, relative, traced
+from tests.export.coreml_graphs import lowered, relative, traced
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter's own, by the dozen
 
@@ -38,11 +38,9 @@ def stored(scheme: str, name: str = "refiner") -> Any:
     """Convert a stage under a weights-only scheme, up to the storage."""
     plan, stage = plan_for("coreml", scheme), small.stage("dense", name)
     known = coreml.weight_paths(traced(name))
-    with coreml._quiet():
-        if plan.min_ios == 18:
-            model = coreml.lower(traced(name), stage, plan, known, CoreMLOptions(min_ios=18))
-        else:
-            model = lowered(name, half=False)
+    with quiet():
+        newest = plan.min_ios == 18
+        model = coreml.lower(traced(name), stage, plan, known, 18) if newest else lowered(name, half=False)
         found = products(operations(load(model)), known)
         model = store(compress(model, [(p, plan.quantised(p.path)) for p in found]), plan)
     check_products(products(operations(load(model)), known), stage, plan)
@@ -67,7 +65,7 @@ def large_floats(model: Any) -> list[str]:
 @pytest.mark.parametrize("name", ["extractor", "refiner"])
 def test_larger_floats_are_stored_in_half_and_computed_in_single(name: str) -> None:
     whole = lowered(name, half=False)
-    with coreml._quiet():
+    with quiet():
         half = store(whole, PLANS["fp16"])
         assert store(whole, PLANS["fp32"]) is whole
     assert large_floats(whole) and not large_floats(half)
@@ -88,7 +86,7 @@ def test_what_float16_cannot_hold_stays_float32() -> None:
     at = before.index(value.tobytes())
     try:
         weights.write_bytes(before[:at] + np.float32(7e4).tobytes() + before[at + 4 :])
-        with coreml._quiet():
+        with quiet():
             (kept,) = large_floats(store(model, PLANS["fp16"]))
     finally:
         weights.write_bytes(before)

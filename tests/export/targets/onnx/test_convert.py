@@ -6,8 +6,8 @@ import copy
 import dataclasses
 import functools
 import math
-import re
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,17 +20,16 @@ from torch import nn
 from qlot.export.errors import TargetError
 from qlot.export.graphs.schemes import PLANS, plan_for
 from qlot.export.graphs.stages import make_stages
-from qlot.export.targets.onnx.convert import OPSET, convert, gather_elements, module_paths, trace
+from qlot.export.targets.onnx.convert import IR_VERSION, OPSET, convert, gather_elements, module_paths, trace
 from qlot.export.targets.onnx.int8 import quantise
 from qlot.model.backbone import LearnableAffine
 from qlot.model.fuse import fuse
 from qlot.model.qlot import Lowering
 from tests.export import small
-from tests.export.graphs.test_schemes import HIDDEN_LINEARS
+from tests.export.modules import HIDDEN_LINEARS, SOURCE_FILE
 
 STAGES = ("extractor", "refiner", "refiner_unrolled")
 GRAPHS: list[tuple[Lowering, str]] = [("dense", n) for n in STAGES[:2]] + [("windowed", n) for n in STAGES]
-SOURCE_FILE = re.compile(rb"\w{4}\.py\W")
 INTEGERS = (TensorProto.INT64, TensorProto.INT32)
 
 
@@ -59,6 +58,7 @@ def test_a_graph_computes_what_its_stage_does(lowering: Lowering, name: str) -> 
 def test_interface_and_opset(lowering: Lowering, name: str) -> None:
     model, stage = load(lowering, name), small.stage(lowering, name)
     assert [(o.domain, o.version) for o in model.opset_import if not o.domain] == [("", OPSET)]
+    assert model.ir_version == IR_VERSION == helper.find_min_ir_version_for(list(model.opset_import))
     assert {n.domain for n in model.graph.node} == {""}
     assert not model.functions
     for found, wanted in ((model.graph.input, stage.inputs), (model.graph.output, stage.outputs)):
@@ -296,6 +296,23 @@ def test_a_negative_scale_clamps_from_above_on_the_integers() -> None:
     data = quantise(traced, PLANS["w8a8"], module_paths(traced), feeds).SerializeToString()
     for key, value in run(data, "windowed", "extractor", feeds[3]).items():
         assert np.sqrt(np.square(value - wanted[key]).mean()) < 0.04 * value.std(), key  # 0.1 without the clamps
+
+
+def test_threads_of_the_calibration_do_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that has other work, spinning threads burn the core that the work they wait for needs."""
+    found: list[str] = []
+    engine = ort.InferenceSession
+
+    def watched(*arguments: object, **settings: Any) -> ort.InferenceSession:
+        if "sess_options" in settings:
+            found.append(settings["sess_options"].get_session_config_entry("session.intra_op.allow_spinning"))
+        return engine(*arguments, **settings)
+
+    monkeypatch.setattr(ort, "InferenceSession", watched)
+    model = _traced("refiner")
+    quantise(model, plan_for("onnx", "w8a8"), module_paths(model), small.recorded("windowed")["refiner"][:2])
+    assert found and set(found) == {"0"}
+    assert type(ort.SessionOptions()).__module__.startswith("onnxruntime")  # whoever comes next has his own again
 
 
 def test_an_empty_plan_quantises_nothing() -> None:

@@ -21,7 +21,7 @@ from qlot.runtime.errors import IntegrityError, SessionError
 from qlot.runtime.network.replay import replay
 from qlot.runtime.network.sessions import onnx as engine
 from tests.export import small
-from tests.export.targets.onnx.test_convert import SOURCE_FILE
+from tests.export.modules import SOURCE_FILE
 
 STAGES = ("extractor", "refiner")
 SCHEMES: tuple[Scheme, ...] = ("fp32", "w8a8")

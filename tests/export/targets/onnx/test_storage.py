@@ -10,12 +10,12 @@ import onnxruntime as ort
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from qlot.export.graphs.schemes import PLANS
+from qlot.export.graphs.schemes import LEAST_VALUES, PLANS
 from qlot.export.targets.onnx.convert import module_paths, trace
-from qlot.export.targets.onnx.storage import LEAST_VALUES, store
+from qlot.export.targets.onnx.storage import store
 from qlot.runtime.bundle.manifest import Scheme
 from tests.export import small
-from tests.export.graphs.test_schemes import HIDDEN_LINEARS, SLOTS
+from tests.export.modules import HIDDEN_LINEARS, SLOTS
 
 SCHEMES: tuple[Scheme, ...] = ("fp16", "w8", "w8a8")
 STAGES = ("extractor", "refiner")

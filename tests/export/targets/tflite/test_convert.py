@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import re
 
@@ -15,44 +14,25 @@ from torch import nn
 from qlot.export.errors import TargetError
 from qlot.export.graphs.schemes import plan_for
 from qlot.export.graphs.stages import Stage
-from qlot.export.targets.base import Graph
 from qlot.runtime.bundle.manifest import DelegationSpec, Scheme, StageSpec
 from tests.export import small
-from tests.export.graphs.test_schemes import HIDDEN_LINEARS, SLOTS
+from tests.export.modules import HIDDEN_LINEARS, SLOTS
 
 litert_torch = pytest.importorskip("litert_torch", reason="needs the extra tflite")
 
 from ai_edge_litert.tools import flatbuffer_utils  # noqa: E402
 
 from qlot.export.targets.tflite import convert as tflite  # noqa: E402
-from qlot.export.targets.tflite.graph import module_path, operators, scopes  # noqa: E402
+from qlot.export.targets.tflite.graph import module_path, operators, read, scopes  # noqa: E402
 from qlot.export.targets.tflite.modules import NamedStage  # noqa: E402
 from qlot.export.targets.tflite.quantise import check_names  # noqa: E402
 from qlot.runtime.network.sessions.tflite import TFLiteSession  # noqa: E402
+from tests.export.tflite_graphs import SCHEMES, STAGES, graph, traced  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter's own, by the dozen
 
-STAGES = ("extractor", "refiner")
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-SCHEMES: tuple[Scheme, ...] = ("fp32", "fp16", "w8", "w8a8")
 SOURCE_FILE = re.compile(rb"[\w/.-]+\.py\b")
-
-
-@functools.cache
-def traced(name: str) -> bytes:
-    """Tracing takes by far the longest, so every scheme starts from the same one."""
-    stage = small.stage("dense", name)
-    return tflite.trace(stage, NamedStage(stage).eval())
-
-
-@functools.cache
-def graph(name: str, scheme: Scheme) -> Graph:
-    stage, plan = small.stage("dense", name), plan_for("tflite", scheme)
-    feeds = small.recorded("dense")[stage.name] if plan.calibrated else None
-    data = traced(name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tflite, "trace", lambda *_: data)
-        return tflite.convert(stage, plan, feeds)
 
 
 def run(data: bytes, name: str, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -196,13 +176,13 @@ def test_names_of_operators_are_paths_of_modules() -> None:
     known = scopes(named)
     paths = {p for p, _ in named.named_modules()}
     assert set(known.values()) <= paths
-    found = {module_path(o.output, known) for o in operators(traced("refiner"))}
+    found = {module_path(o.output, known) for o in operators(read(traced("refiner")))}
     assert {f"stage.model.refiner.{p}" for p in HIDDEN_LINEARS} <= found <= paths | {""}
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_lost_names_are_refused(name: str) -> None:
-    stage, found = small.stage("dense", name), operators(traced(name))
+    stage, found = small.stage("dense", name), operators(read(traced(name)))
     known = {s: p.removeprefix("stage.") for s, p in scopes(NamedStage(stage)).items()}
     for scheme in SCHEMES:
         check_names(found, stage, plan_for("tflite", scheme), known)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +21,12 @@ pytest.importorskip("litert_torch", reason="needs the extra tflite")
 
 from ai_edge_litert.tools import flatbuffer_utils
 
+from qlot.export.targets.tflite.graph import read, written
 from qlot.export.targets.tflite.single_file import merged, pack, with_first
 from qlot.runtime.network.sessions.tflite import TFLiteSession
-from tests.export.targets.tflite.test_convert import SCHEMES, STAGES, graph
-from tests.runtime.network.test_session_tflite import model as tiny
-from tests.runtime.network.test_session_tflite import spec as tiny_spec
+from tests.export.tflite_graphs import SCHEMES, STAGES, graph
+from tests.runtime.litert import model as tiny
+from tests.runtime.litert import spec as tiny_spec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter's own, by the dozen
 
@@ -43,10 +43,6 @@ def session(data: bytes, name: str, function: str | None = None) -> TFLiteSessio
         file="", function=function, iterations=s.iterations, inputs=s.inputs, outputs=s.outputs, macs=0, ops={}
     )
     return TFLiteSession(data, spec, name)
-
-
-def read(data: bytes) -> Any:
-    return flatbuffer_utils.read_model_from_bytearray(bytearray(data))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -71,7 +67,7 @@ def test_it_is_one_file_in_which_nothing_is_stored_twice(scheme: Scheme) -> None
 
 def test_equal_weights_of_two_stages_are_stored_once() -> None:
     data = graph("refiner", "w8").data
-    twice = merged([data, _renamed(data, b"refiner_unrolled")])
+    twice = written(merged([read(data), read(_renamed(data, b"refiner_unrolled"))]))
     stored = [sum(len(b.data) for b in read(d).buffers if b.data is not None) for d in (data, twice)]
     assert stored[0] >= stored[1] > 10_000  # merging also joins equal constants of one stage
     assert len(read(twice).operatorCodes) == len(read(data).operatorCodes)
@@ -85,11 +81,13 @@ def _renamed(data: bytes, signature: bytes) -> bytes:
 
 def test_what_the_delegate_left_outside_is_read_back_of_every_graph() -> None:
     """The engine lists the operators of the first graph alone, so that one says nothing of the others."""
-    data = merged([tiny("ABS", "NEG", signature="extractor"), tiny("ABS", "SIGN", "NEG", signature="refiner")])
+    files = tiny("ABS", "NEG", signature="extractor"), tiny("ABS", "SIGN", "NEG", signature="refiner")
+    whole = merged([read(f) for f in files])
+    data = written(whole)
     refiner = TFLiteSession(data, tiny_spec(), "refiner")
     assert refiner.delegation is None
     assert refiner.engine.endswith(" XNNPACK")
-    first = TFLiteSession(with_first(data, "refiner"), tiny_spec(), "refiner").delegation
+    first = TFLiteSession(written(with_first(whole, "refiner")), tiny_spec(), "refiner").delegation
     assert first is not None
     assert (first.partitions, first.outside) == (2, {"SIGN": 1})
     x = {"x": np.array([[-1.0, 2.0, -3.0, 4.0]], np.float32)}
@@ -109,7 +107,7 @@ def test_a_stage_that_runs_otherwise_than_alone_is_refused() -> None:
 
 def test_a_stage_of_several_graphs_is_refused() -> None:
     with pytest.raises(TargetError, match="converted to several graphs cannot go into a single file"):
-        merged([packed("fp32").graphs["refiner"].data, graph("refiner", "fp32").data])
+        merged([read(packed("fp32").graphs["refiner"].data), read(graph("refiner", "fp32").data)])
 
 
 def test_a_bundle_of_a_single_file_replays(tmp_path: Path) -> None:

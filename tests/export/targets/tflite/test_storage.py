@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qlot.export.graphs.schemes import PLANS
+from qlot.export.graphs.schemes import LEAST_VALUES, PLANS, SchemePlan
 from qlot.runtime.bundle.manifest import Scheme, StageSpec
 from tests.export import small
 
@@ -13,9 +13,10 @@ pytest.importorskip("litert_torch", reason="needs the extra tflite")
 
 from ai_edge_litert.tools import flatbuffer_utils
 
-from qlot.export.targets.tflite.storage import LEAST_VALUES, store
+from qlot.export.targets.tflite.graph import read, written
+from qlot.export.targets.tflite.storage import store
 from qlot.runtime.network.sessions.tflite import TFLiteSession
-from tests.export.targets.tflite.test_convert import graph
+from tests.export.tflite_graphs import graph
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter's own, by the dozen
 
@@ -33,6 +34,12 @@ def floats(data: bytes, kind: str) -> list[int]:
     return found
 
 
+def stored(data: bytes, plan: SchemePlan) -> bytes:
+    model = read(data)
+    store(model, plan)
+    return written(model)
+
+
 @pytest.mark.parametrize("name", STAGES)
 @pytest.mark.parametrize("scheme", ["fp16", "w8", "w8a8"])
 def test_no_large_constant_is_stored_in_float32(name: str, scheme: Scheme) -> None:
@@ -45,7 +52,7 @@ def test_only_storage_changes() -> None:
     stage = small.stage("dense", "refiner")
     spec = StageSpec(file="", iterations=1, inputs=stage.inputs, outputs=stage.outputs, macs=0, ops={})
     whole = graph("refiner", "fp32").data
-    half = store(whole, PLANS["fp16"])
+    half = stored(whole, PLANS["fp16"])
     feeds = small.feeds_of(stage)
     wanted = small.run_torch(stage, feeds)
 
@@ -57,7 +64,7 @@ def test_only_storage_changes() -> None:
 
     assert len(half) < 0.75 * len(whole)
     assert error(whole) < 1e-5 < error(half) < 1e-3
-    assert store(whole, PLANS["fp32"]) == whole
+    assert stored(whole, PLANS["fp32"]) == written(read(whole))
 
 
 def test_what_float16_cannot_hold_stays_float32() -> None:
@@ -70,5 +77,5 @@ def test_what_float16_cannot_hold_stays_float32() -> None:
     values = np.frombuffer(bytes(large[0].data), np.float32).copy()
     values[0] = 7e4
     large[0].data = np.frombuffer(values.tobytes(), np.uint8)
-    stored = store(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), PLANS["fp16"])
-    assert [n for n in floats(stored, "FLOAT32") if n >= LEAST_VALUES] == [values.size]
+    half = stored(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), PLANS["fp16"])
+    assert [n for n in floats(half, "FLOAT32") if n >= LEAST_VALUES] == [values.size]
