@@ -2,90 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import itertools
-import json
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
 import termios
 import time
-import warnings
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
 
 from qlot.assets import sample_clip
-from qlot.cli.main import run
-from qlot.runtime.errors import SessionError
 from qlot.runtime.media.video import VideoReader
 from qlot.runtime.media.video_writer import VideoWriter
-from qlot.runtime.network.bundle_network import BundleNetwork
-from tests.runtime.bundles import edit_manifest, write_bundle
-from tests.runtime.media.videos import encode
-
-FACES = ["landmarks.csv", "summary.png", "tracked.mp4"]
-
-
-def qlot(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        run([str(a) for a in arguments])
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
-
-
-def sure_of(folder: Path, bias: float) -> Path:
-    """A bundle that takes every crop for a face (bias 50) or none (bias -50)."""
-    edit_manifest(write_bundle(folder), lambda m: m["confidence"].update(bias=bias))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sure_of(tmp_path_factory.mktemp("bundles") / "sure", 50.0)
-
-
-@pytest.fixture(scope="module")
-def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sure_of(tmp_path_factory.mktemp("bundles") / "blind", -50.0)
-
-
-def scene(i: int, height: int = 96, width: int = 128) -> np.ndarray:
-    y, x = np.mgrid[:height, :width]
-    return np.stack([x + 3 * i, y + i, x + y], -1).astype(np.uint8)
-
-
-def clip(path: Path, times: list[float], turns: int = 0) -> Path:
-    with VideoWriter(path) as writer:
-        for i, t in enumerate(times):
-            writer.write(np.ascontiguousarray(np.rot90(scene(i), turns)), t)
-    return path
-
-
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    """Variable frame rate, 12 frames, 0.6 s."""
-    return clip(tmp_path / "clip.mp4", [0.0, 0.04, 0.05, 0.12, 0.15, 0.2, 0.3, 0.33, 0.4, 0.45, 0.5, 0.6])
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "landmarks.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def numbers(folder: Path, *endings: str) -> np.ndarray:
-    """(frames, columns) of the landmark columns with these endings; nan where empty."""
-    table = rows(folder)
-    names = [n for n in table[0] if n.endswith(endings)]
-    return np.array([[float(row[n] or "nan") for n in names] for row in table])
+from tests.runtime.cli.running import FACES, clip, numbers, qlot, rows, scene
 
 
 def test_track_writes_video_table_and_summary(
@@ -144,22 +78,6 @@ def test_a_video_without_a_face(blind: Path, video: Path, tmp_path: Path, capsys
     assert len(list(VideoReader(out / "tracked.mp4"))) == 12
 
 
-def test_a_damaged_video_is_tracked_and_reported(
-    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    damaged = tmp_path / "damaged.mp4"
-    with av.open(str(sample_clip())) as container:
-        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size][20:23]
-    data = bytearray(sample_clip().read_bytes())
-    for position, size in places:
-        data[position + 4 : position + size] = np.random.default_rng(0).bytes(size - 4)
-    damaged.write_bytes(data)
-    out = tmp_path / "out"
-    assert qlot("track", damaged, "-b", bundle, "-o", out, "--no-video", "--seconds", 3) == 0
-    assert "broken packets or frames were skipped" in capsys.readouterr().out
-    assert 40 < len(rows(out)) < 75
-
-
 def test_losses_are_counted(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The untrained network drifts off and is lost again and again."""
     out = tmp_path / "out"
@@ -189,35 +107,6 @@ def test_what_is_no_video_leaves_nothing(
     said = capsys.readouterr().err
     assert said.startswith("error: ") and "cannot be opened as a video" in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_pictures_of_mixed_sizes(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    images = tmp_path / "images"
-    images.mkdir()
-    for i, size in enumerate([(96, 128), (4, 4), (200, 100), (96, 128)]):
-        assert cv2.imwrite(str(images / f"{i}.png"), scene(i, *size))
-    (images / "5.png").mkdir()  # cannot be read
-    out = tmp_path / "out"
-    assert qlot("track", images, "-b", bundle, "-o", out) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "tracked.mp4: 1 frames of another size were scaled into the first one's 128x96" in said
-    assert "1 frames below 8 x 8 pixels were skipped" in said and "1 images could not be decoded" in said
-    assert [row["frame"] for row in rows(out)] == ["0", "2", "3"]
-    assert [f.rgb.shape for f in VideoReader(out / "tracked.mp4")] == [(96, 128, 3)] * 3
-    assert np.isfinite(numbers(out, "_x")).all(), "positions are pixels of each picture's own"
-
-
-def test_a_folder_as_json_lines(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    images = tmp_path / "images"
-    images.mkdir()
-    for i in range(3):
-        assert cv2.imwrite(str(images / f"{i}.png"), scene(i))
-    out = tmp_path / "out"
-    assert qlot("track", images, "-b", bundle, "-o", out, "--no-video", "--format", "jsonl") == 0
-    assert "30 frames/s assumed" in capsys.readouterr().out
-    lines = [json.loads(line) for line in (out / "landmarks.jsonl").read_text().splitlines()]
-    assert [line["timestamp"] for line in lines] == pytest.approx([0, 1 / 30, 2 / 30])
-    assert set(lines[0]["landmarks"]) == {"left", "right", "nose", "mouth", "chin"}
 
 
 def test_the_input_folder_is_no_output_folder(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -365,47 +254,6 @@ def test_a_real_face(bundle_fp32: Path, tmp_path: Path) -> None:
     assert 80 < np.sqrt(np.ptp(x[-1]) * np.ptp(y[-1])) < 120
 
 
-def first_frame() -> np.ndarray:
-    return next(iter(VideoReader(sample_clip()))).rgb
-
-
-def test_one_picture_is_enough(bundle_fp32: Path, tmp_path: Path) -> None:
-    """The face is found in the very frame that shows it, though the scan comes to it late."""
-    images = tmp_path / "images"
-    images.mkdir()
-    assert cv2.imwrite(str(images / "0.png"), first_frame()[..., ::-1])
-    assert qlot("track", images, "-b", bundle_fp32, "-o", tmp_path / "out") == 0
-    assert [r["status"] for r in rows(tmp_path / "out")] == ["tracking"]
-
-
-@pytest.mark.parametrize("turn", [90, 180])
-def test_a_turned_face_gets_a_hint(
-    bundle_fp32: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], turn: int
-) -> None:
-    with VideoWriter(tmp_path / "turned.mp4") as writer:
-        writer.write(np.rot90(first_frame(), turn // 90).copy(), 0.0)  # stored counter-clockwise
-    command = ("track", tmp_path / "turned.mp4", "-b", bundle_fp32, "--no-video", "--force", "-o", tmp_path / "out")
-    assert qlot(*command) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert f"note: turned by {turn} degrees, 1 of 1 frames show a face: try --rotation {turn}" in said
-    assert qlot(*command, "--rotation", turn) == 0
-    assert [r["status"] for r in rows(tmp_path / "out")] == ["tracking"]
-    assert "turned by" not in capsys.readouterr().out
-
-
-def test_frames_a_second_apart(bundle_fp32: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    frames = [f.rgb for f in itertools.islice(VideoReader(sample_clip()), 0, 120, 12)]
-    with VideoWriter(tmp_path / "slow.mp4") as writer:
-        for i, rgb in enumerate(frames):
-            writer.write(rgb, float(i))
-    out = tmp_path / "out"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert qlot("track", tmp_path / "slow.mp4", "-b", bundle_fp32, "-o", out, "--no-video") == 0
-    assert [r["status"] for r in rows(out)] == ["tracking"] * 10
-    assert "9 of 10 frames came more than 0.5 s after the one before" in " ".join(capsys.readouterr().out.split())
-
-
 def test_real_frames_without_a_face(bundle_fp32: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The wall beside him."""
     with VideoWriter(tmp_path / "wall.mp4") as writer:
@@ -418,24 +266,6 @@ def test_real_frames_without_a_face(bundle_fp32: Path, tmp_path: Path, capsys: p
     assert len(rows(tmp_path / "out")) == 5
 
 
-@pytest.mark.parametrize("name", ["a$^$b[red].mp4", "\udcff\n视.mp4"], ids=ascii)
-def test_whatever_the_file_is_called(
-    bundle: Path,
-    video: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    name: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(video, tmp_path / name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert qlot("track", name, "-b", bundle, "--seconds", 0.1) == 0
-    assert sorted(p.name for p in (tmp_path / f"{Path(name).stem}-tracked").iterdir()) == FACES
-    assert capsys.readouterr().err == ""
-
-
 def test_progress_without_a_terminal(
     bundle: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -443,76 +273,3 @@ def test_progress_without_a_terminal(
     assert qlot("track", video, "-b", bundle, "-o", tmp_path / "out", "--no-video") == 0
     said = capsys.readouterr().err.splitlines()
     assert said == [f"tracking: {i} of 12 frames" for i in range(12)]
-
-
-def test_a_source_that_breaks_off_keeps_what_was_tracked(
-    bundle: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The engine fails in the middle of the run."""
-    real, calls = BundleNetwork.extract, itertools.count()
-
-    def failing(network: BundleNetwork, image: np.ndarray) -> object:
-        if next(calls) == 6:
-            raise SessionError("the engine ran out of memory.")
-        return real(network, image)
-
-    monkeypatch.setattr(BundleNetwork, "extract", failing)
-    out = tmp_path / "out"
-    assert qlot("track", video, "-b", bundle, "-o", out) == 2
-    said = capsys.readouterr()
-    count = len(rows(out))
-    assert 0 < count < 12 and sum(1 for _ in VideoReader(out / "tracked.mp4")) == count
-    last = float(rows(out)[-1]["timestamp"])
-    wanted = f"error: the engine ran out of memory. The frames until {last:g} s are tracked and written.\n"
-    assert said.err == wanted and sorted(p.name for p in out.iterdir()) == FACES
-
-
-def test_a_video_that_starts_before_time_0(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    video = encode(tmp_path / "early.mkv", [scene(i) for i in range(12)], [-0.4 + i / 25 for i in range(12)])
-    out = tmp_path / "out"
-    assert qlot("track", video, "-b", bundle, "-o", out) == 0
-    assert [float(r["timestamp"]) for r in rows(out)] == pytest.approx([-0.4 + i / 25 for i in range(12)], abs=1e-3)
-    shown = [f.timestamp for f in VideoReader(out / "tracked.mp4")]
-    assert shown == pytest.approx([i / 25 for i in range(12)], abs=1e-3)
-    said = " ".join(capsys.readouterr().out.split())
-    assert "tracked.mp4 starts at 0: the input starts 0.4 s before it" in said
-
-
-def test_a_clock_that_wraps(bundle: Path, tmp_path: Path) -> None:
-    """An MPEG transport stream counts 33 bits of 1/90000 s: here it passes the end of them in the middle."""
-    start = 2**33 / 90_000 - 0.2
-    video = encode(tmp_path / "wraps.ts", [scene(i) for i in range(10)], [start + i / 25 for i in range(10)])
-    out = tmp_path / "out"
-    assert qlot("track", video, "-b", bundle, "-o", out) == 0
-    times = np.array([float(r["timestamp"]) for r in rows(out)])
-    assert np.diff(times) == pytest.approx(1 / 25, abs=1e-3) and len(times) == 10
-    assert [f.timestamp for f in VideoReader(out / "tracked.mp4")] == pytest.approx(times - min(times[0], 0), abs=1e-3)
-
-
-def test_a_size_that_changes_in_mid_stream(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two transport streams joined byte by byte, as broadcasts are."""
-    parts = [
-        encode(tmp_path / f"{i}.ts", [scene(k, *size) for k in range(5)], [(5 * i + k) / 25 for k in range(5)])
-        for i, size in enumerate([(96, 128), (160, 120)])
-    ]
-    video = tmp_path / "joined.ts"
-    video.write_bytes(b"".join(part.read_bytes() for part in parts))
-    out = tmp_path / "out"
-    assert qlot("track", video, "-b", bundle, "-o", out) == 0
-    assert len(rows(out)) == 10 and np.isfinite(numbers(out, "_x")).all()
-    assert [f.rgb.shape for f in VideoReader(out / "tracked.mp4")] == [(96, 128, 3)] * 10
-    said = " ".join(capsys.readouterr().out.split())
-    assert "tracked.mp4: 5 frames of another size were scaled into the first one's 128x96" in said
-
-
-def test_pixels_that_are_not_square(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures, times = [scene(i) for i in range(4)], [i / 25 for i in range(4)]
-    narrow = [cv2.resize(p, None, fx=0.5, fy=1, interpolation=cv2.INTER_AREA) for p in pictures]
-    plain, squeezed = tmp_path / "plain", tmp_path / "squeezed"
-    assert qlot("track", encode(tmp_path / "a.mp4", pictures, times), "-b", bundle, "-o", plain) == 0
-    video = encode(tmp_path / "b.mp4", narrow, times, pixel=Fraction(2))
-    assert qlot("track", video, "-b", bundle, "-o", squeezed) == 0
-    assert "frames were stretched from 64x96 to 128x96" in " ".join(capsys.readouterr().out.split())
-    assert numbers(squeezed, "_x", "_y") == pytest.approx(numbers(plain, "_x", "_y"), abs=1.0)
-    shown = VideoReader(squeezed / "tracked.mp4")
-    assert next(iter(shown)).rgb.shape == (96, 128, 3) and shown.remarks() == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qlot.runtime.bundle.manifest import TrackingSpec
 from qlot.runtime.tracking.result import CropBox
-from qlot.runtime.tracking.search import start_search
+from qlot.runtime.tracking.search import go_on, scaled, start_search
 
 SPEC = TrackingSpec()
 sizes = st.tuples(st.integers(8, 2000), st.integers(8, 2000)).filter(lambda s: max(s) < 4 * min(s))
@@ -80,6 +80,27 @@ def test_promising_candidates_are_followed_up_so_often_and_nothing_is_skipped(mo
         search = search.after_failure(refined, most)
     expected = [c for candidate in search.candidates[:3] for c in [candidate, *[refined] * most]]
     assert seen == expected
+
+
+@given(sizes, sizes)
+@settings(max_examples=30)
+def test_in_frames_of_another_size_the_place_stays_and_crops_move_along(
+    old: tuple[int, int], new: tuple[int, int]
+) -> None:
+    box = CropBox(old[1] * 0.3, old[0] * 0.7, 0.4 * min(old))
+    assert scaled(box, old, old) == box and scaled(None, old, new) is None
+    there = scaled(box, old, new)
+    assert there is not None and there.side / min(new) == pytest.approx(box.side / min(old))
+    assert (there.center_x + 0.5) / new[1] == pytest.approx((box.center_x + 0.5) / old[1])
+    assert (there.center_y + 0.5) / new[0] == pytest.approx((box.center_y + 0.5) / old[0])
+    search = start_search(old[1], old[0], SPEC, box)
+    for _ in range(4):
+        search = search.after_failure(None, 2)
+    search = go_on(search.after_failure(box, 2), old, new, SPEC, there)
+    fresh = start_search(new[1], new[0], SPEC, there)
+    assert search.candidate == there
+    search = search.after_failure(None, 2)
+    assert search.candidate == fresh.candidates[5 % len(fresh.candidates)]
 
 
 def test_a_follow_up_that_disappoints_ends_the_row() -> None:

@@ -81,7 +81,7 @@ def test_when_he_is_gone_he_is_lost_and_found_again(bundle: Bundle, what: str) -
     }[what]
     results = run(Tracker(bundle), [*here, *gone, *clip()[45:70]])
     lost = [i for i, r in enumerate(results) if i >= 20 and r.status != Status.TRACKING]
-    assert 25 <= lost[0] <= 30, "0.2 s after the confidence fell, which takes a frame or three"
+    assert 20 <= lost[0] <= 23, "no face is claimed as soon as the confidence has fallen, which takes a frame or three"
     assert not {Status.TRACKING} & {r.status for r in results[lost[0] : 45]}
     back = next(i for i, r in enumerate(results) if i >= 45 and r.status == Status.TRACKING)
     assert back < 60
