@@ -70,7 +70,7 @@ def verify(
 
     opened = Bundle.open(bundle)
     with loading(), quiet():
-        verification = importlib.import_module("qlot.export.parity.verify")
+        verification = importlib.import_module("qlot.export.verify")
     with shown(console) as progress:
         progress("running PyTorch over 120 frames")
         levels = verification.verify_against_torch(opened, checkpoint, report)

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from qlot.mil.steps import Call, Frame, Observe, Step, run_steps
 
-if TYPE_CHECKING:
-    from qlot.mil.compiler import Compiler
-
 Bound = tuple[Call, set[int]]  # the call, and the places it reads
 
 
-def _read_state(compiler: Compiler, op: Any) -> Bound:
+class Compiling(Protocol):
+    """What an operation asks of the compiler: where a variable lies in the frame, how it is read, a block's steps."""
+
+    def place(self, var: Any) -> int: ...  # noqa: D102
+    def places(self, variables: Sequence[Any]) -> set[int]: ...  # noqa: D102
+    def read(self, var: Any, *, wide: bool = False) -> Callable[[Frame], Any]: ...  # noqa: D102
+    def compile(self, operations: Sequence[Any]) -> list[Step]: ...  # noqa: D102
+
+
+def _read_state(compiler: Compiling, op: Any) -> Bound:
     cell = compiler.place(op.inputs["input"])
     return lambda frame, observe: (frame[cell].value,), set()
 
 
-def _update_state(compiler: Compiler, op: Any) -> Bound:
+def _update_state(compiler: Compiling, op: Any) -> Bound:
     cell, value = compiler.place(op.inputs["state"]), op.inputs["value"]
     read = compiler.read(value)
 
@@ -31,7 +37,7 @@ def _update_state(compiler: Compiler, op: Any) -> Bound:
     return call, compiler.places([value])
 
 
-def _cond(compiler: Compiler, op: Any) -> Bound:
+def _cond(compiler: Compiling, op: Any) -> Bound:
     branches = [compiler.compile(list(b.operations)) for b in op.blocks]  # true, false
     outputs = [[compiler.read(v) for v in b.outputs] for b in op.blocks]
     predicate = compiler.read(op.inputs["pred"])
@@ -44,7 +50,7 @@ def _cond(compiler: Compiler, op: Any) -> Bound:
     return call, compiler.places([op.inputs["pred"]]) | _nested_reads(compiler, op, branches)
 
 
-def _while_loop(compiler: Compiler, op: Any) -> Bound:
+def _while_loop(compiler: Compiling, op: Any) -> Bound:
     test, body = op.blocks
     places = [[compiler.place(v) for v in b.inputs] for b in (test, body)]
     start = [compiler.read(v) for v in op.inputs["loop_vars"]]
@@ -67,13 +73,13 @@ def _while_loop(compiler: Compiler, op: Any) -> Bound:
     return call, compiler.places(op.inputs["loop_vars"]) | _nested_reads(compiler, op, steps)
 
 
-def _nested_reads(compiler: Compiler, op: Any, blocks: Sequence[Sequence[Step]]) -> set[int]:
+def _nested_reads(compiler: Compiling, op: Any, blocks: Sequence[Sequence[Step]]) -> set[int]:
     """Places that nested blocks read: what comes from outside must live until the whole operation is done."""
     inside = {place for steps in blocks for step in steps for place in step.reads}
     return inside.union(*(compiler.places(b.outputs) for b in op.blocks))
 
 
-def _classify(compiler: Compiler, op: Any) -> Bound:
+def _classify(compiler: Compiling, op: Any) -> Bound:
     probabilities = op.inputs["probabilities"]
     read = compiler.read(probabilities)
 
@@ -84,7 +90,7 @@ def _classify(compiler: Compiler, op: Any) -> Bound:
     return call, compiler.places([probabilities])
 
 
-CONTROL: dict[str, Callable[[Compiler, Any], Bound]] = {
+CONTROL: dict[str, Callable[[Compiling, Any], Bound]] = {
     "read_state": _read_state,
     "coreml_update_state": _update_state,
     "cond": _cond,

@@ -33,7 +33,7 @@ ROOMS = {
     "qlot.benchmarks.jitter": ["qlot.benchmarks", "qlot.metrics", "qlot.runtime", "qlot.training.data"],
     "qlot.benchmarks.studies": ["qlot.benchmarks", "qlot.export", "qlot.metrics", "qlot.model", "qlot.runtime"],
     "qlot.cli": CLIS,
-    "qlot.cli.verify": [*CLIS, "qlot.runtime.bundle.folder", "qlot.export.parity.verify"],  # a command of two rooms
+    "qlot.cli.verify": [*CLIS, "qlot.runtime.bundle.folder", "qlot.export.verify"],  # a command of two rooms
 }
 # The same inside rooms that have an order of their own, over the arrows that stay in the room.
 RUNTIME = {

@@ -13,10 +13,10 @@ from qlot.benchmarks.jitter.points import PointSet
 from qlot.benchmarks.jitter.protocol import JitterProtocol
 from qlot.runtime.bundle.manifest import IterationSpec, TrackerSpec
 from qlot.runtime.bundle.stated_confidence import ANY_FACE
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.recurrence import Gate, Network
 from qlot.runtime.tracking.crop import crop_of, fit_crop
 from qlot.runtime.tracking.filters import LandmarkFilter, Rule
-from qlot.runtime.tracking.result import CropBox
 from qlot.runtime.tracking.tracker import Tracker
 from qlot.training.data.clip import Array
 

@@ -18,12 +18,12 @@ from qlot.model.checkpoint import load_checkpoint
 from qlot.model.layout import load_layout
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import Lowering, Scheme, Target
+from qlot.runtime.geometry import CropBox, FloatArray
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.recurrence import Gate, steps
 from qlot.runtime.network.sessions.base import Session
 from qlot.runtime.network.state import State, move_crop
-from qlot.runtime.tracking.result import CropBox, FloatArray
 
 LAYOUT = "wflw98"
 COUNTS = (1, 2, 4, 8)  # iterations K

@@ -18,9 +18,10 @@ from qlot.export.calibration.frames import MIN_CALIBRATION_FRAMES, FrameSet
 from qlot.export.errors import ExportError
 from qlot.export.graphs.stages import Stage
 from qlot.runtime.bundle.manifest import CalibrationSpec, StageName, TrackerSpec
+from qlot.runtime.geometry import FloatArray
 from qlot.runtime.network.recurrence import Features
 from qlot.runtime.network.state import State
-from qlot.runtime.tracking.result import FloatArray, Status
+from qlot.runtime.tracking.result import Status
 from qlot.runtime.tracking.tracker import Tracker
 
 RESET_EVERY = 25  # frames

@@ -10,11 +10,11 @@ import numpy as np
 
 from qlot.export.confidence.scenes import FACES, OTHERS, CropScene, Rng, near
 from qlot.runtime.bundle.manifest import TrackerSpec
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.recurrence import Gate, Network, steps
 from qlot.runtime.network.state import State, cold_start
 from qlot.runtime.tracking.confidence import log_spread
 from qlot.runtime.tracking.crop import fit_crop, sample_crop, target_crop
-from qlot.runtime.tracking.result import CropBox
 
 ON_FACE, OFF_FACE = (0.08, 0.15), (0.2, 0.35)  # shift over side and ln side of the fitted crop against the face's own
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.tracking.crop import sample_crop
 from qlot.runtime.tracking.orientation import Orientation
-from qlot.runtime.tracking.result import CropBox
 
 Image = NDArray[np.uint8]
 Rng = np.random.Generator

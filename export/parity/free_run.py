@@ -17,12 +17,12 @@ from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import LayoutSpec, ParitySpec
 from qlot.runtime.errors import ParityError
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate, gate_factor
 from qlot.runtime.network.replay import ReplayReport, compare, run_frames
 from qlot.runtime.network.state import State
 from qlot.runtime.tracking.crop import to_frame
-from qlot.runtime.tracking.result import CropBox
 
 SHOWN_GATE = Gate(2.0, 0.05)  # compared where the bundle's own gate is off
 

@@ -13,10 +13,11 @@ from qlot.export.errors import ExportError
 from qlot.model.torch_network import TorchNetwork
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import TrackerSpec
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.recurrence import Network
 from qlot.runtime.network.replay import run_frames
 from qlot.runtime.tracking.crop import sample_crop
-from qlot.runtime.tracking.result import CropBox, Status
+from qlot.runtime.tracking.result import Status
 from qlot.runtime.tracking.tracker import Tracker
 
 PARITY_LENGTH, GOLDEN_LENGTH = 120, 30  # frames

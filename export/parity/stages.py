@@ -21,11 +21,11 @@ from qlot.export.parity.spread import Check, Spread
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import StageName, ToleranceSpec
+from qlot.runtime.geometry import FloatArray
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.recurrence import Features, Gate, Network, gate_factor
 from qlot.runtime.network.state import State
-from qlot.runtime.tracking.result import FloatArray
 
 Array = NDArray[np.float64]
 Answer = tuple[FloatArray, FloatArray, FloatArray]  # displacement (1, N, 2) px, covariance (1, N, 3), hidden (1, N, C)

@@ -24,11 +24,11 @@ from qlot.metrics import face_size, interocular, nme, nmf, sine_lag
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import LayoutSpec, TrackerSpec
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Network
 from qlot.runtime.network.replay import run_frames
 from qlot.runtime.tracking.crop import sample_crop
-from qlot.runtime.tracking.result import CropBox
 
 Array = NDArray[np.float64]
 

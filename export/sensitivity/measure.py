@@ -39,13 +39,13 @@ from qlot.model.qlot import QLOT
 from qlot.model.torch_network import TorchNetwork, write_mask
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import StageName, StageSpec, TrackerSpec
+from qlot.runtime.geometry import FloatArray
 from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.recurrence import Features, Gate, Network, steps
 from qlot.runtime.network.replay import run_frames
 from qlot.runtime.network.sessions import open_session
 from qlot.runtime.network.sessions.base import Session
 from qlot.runtime.network.state import State, cold_start
-from qlot.runtime.tracking.result import FloatArray
 
 COLD_EVERY = 5  # frames: each of these parity frames also starts cold
 WHOLE = "the scheme as exported"

@@ -6,10 +6,11 @@ What is named here is for programs that embed QLOT (`docs/api.md`); every other 
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import IterationSpec
 from qlot.runtime.errors import BundleError, FrameError, ParityError, QlotError
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate
 from qlot.runtime.network.replay import ReplayReport, replay
-from qlot.runtime.tracking.result import CropBox, Status, TrackResult
+from qlot.runtime.tracking.result import Status, TrackResult
 from qlot.runtime.tracking.tracker import Tracker
 
 __all__ = [

@@ -11,8 +11,8 @@ from qlot.export.parity.stages import Witness
 from qlot.export.parity.task import exact_clips
 from qlot.model.torch_network import TorchNetwork
 from qlot.runtime.bundle.manifest import ConfidenceSpec
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.replay import run_frames
-from qlot.runtime.tracking.result import CropBox
 from tests.export import small
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.runtime.bundle.manifest import CropSpec, TrackingSpec
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.tracking.crop import CropPolicy, crop_of, fit_crop
 from qlot.runtime.tracking.orientation import Orientation
-from qlot.runtime.tracking.result import CropBox
 from qlot.runtime.tracking.search import start_search
 
 SPEC = CropSpec(center=(0.0, -0.34), side=2.4)

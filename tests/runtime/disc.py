@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.runtime.bundle.manifest import TrackerSpec
+from qlot.runtime.geometry import FloatArray
 from qlot.runtime.network.state import State
-from qlot.runtime.tracking.result import FloatArray
 
 SIZE, CHANNELS = 48, 4
 RADIUS = 0.5  # of the disc, canonical units; its centre is the centre of the crop rule

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from qlot.runtime.bundle.manifest import LayoutSpec
-from qlot.runtime.tracking.result import CropBox, Status, TrackResult
+from qlot.runtime.geometry import CropBox
+from qlot.runtime.tracking.result import Status, TrackResult
 
 LAYOUT = LayoutSpec(
     name="four",

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.runtime.errors import TimeUnitWarning
+from qlot.runtime.geometry import FloatArray
 from qlot.runtime.network.state import State
-from qlot.runtime.tracking.result import FloatArray, TrackResult
+from qlot.runtime.tracking.result import TrackResult
 from qlot.runtime.tracking.tracker import Tracker
 from tests.runtime.disc import DiscStages, disc_spec, scene
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.runtime.errors import QlotError
-from qlot.runtime.tracking.result import CropBox
+from qlot.runtime.geometry import CropBox
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.runtime.bundle.defaults import CROP
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.tracking.crop import crop_of, fit_crop
-from qlot.runtime.tracking.result import CropBox
 from qlot.training.data.clip import Array, Clip, DataError, Image
 
 Matrix = NDArray[np.float64]

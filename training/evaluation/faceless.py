@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from qlot.metrics import faceless
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.media.video import FALLBACK_RATE, ImageFolder, VideoReader
-from qlot.runtime.tracking.result import CropBox, Status
+from qlot.runtime.tracking.result import Status
 from qlot.training.data.clip import Clip, Image
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.results import FalseAcquisitions, Reacquisition

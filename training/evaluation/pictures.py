@@ -15,9 +15,10 @@ from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
 from qlot.runtime.bundle.manifest import LayoutSpec
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.media.drawing import CHI2_95, SHIFT, Color, draw, ellipse_95, relative_sigma, sigma_color
 from qlot.runtime.tracking.crop import sample_crop
-from qlot.runtime.tracking.result import CropBox, Status, TrackResult
+from qlot.runtime.tracking.result import Status, TrackResult
 from qlot.training.data.clip import Array, Image
 
 TILE = 480  # pixels

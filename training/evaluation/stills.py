@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.runtime.bundle.manifest import CropSpec
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.recurrence import Gate, steps
 from qlot.runtime.network.state import cold_start, covariance_matrices
 from qlot.runtime.tracking.crop import crop_of, fit_crop, sample_crop, to_frame
-from qlot.runtime.tracking.result import CropBox
 from qlot.training.data.clip import Array, Clip, DataError, Source
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.subject import ReadyNetwork

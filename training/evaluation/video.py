@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from qlot.metrics import failures, nme
 from qlot.runtime.bundle.manifest import IterationSpec, LayoutSpec
 from qlot.runtime.errors import FrameError
+from qlot.runtime.geometry import CropBox, FloatArray
 from qlot.runtime.media.video import FALLBACK_RATE
 from qlot.runtime.network.recurrence import Features, Network
 from qlot.runtime.network.state import State
-from qlot.runtime.tracking.result import CropBox, FloatArray, TrackResult
+from qlot.runtime.tracking.result import TrackResult
 from qlot.runtime.tracking.tracker import Tracker
 from qlot.training.data.clip import Array, Clip, DataError
 from qlot.training.evaluation.protocol import EvaluationProtocol

@@ -15,8 +15,8 @@ from torch import Tensor
 from qlot.metrics import coverage, failure_rate, interocular, nme
 from qlot.model.layout import load_layout
 from qlot.model.qlot import QLOT
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.tracking.crop import sample_crop
-from qlot.runtime.tracking.result import CropBox
 from qlot.training.data.clip import DataError
 from qlot.training.data.crops import rule_box
 from qlot.training.data.sources.stills import LABEL_OFFSET, LabelledFaces

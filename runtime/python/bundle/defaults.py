@@ -13,7 +13,9 @@ from qlot.runtime.bundle.manifest import (
     TrackerSpec,
     TrackingSpec,
 )
-from qlot.runtime.network.state import CLAMP_LOG_SIGMA, CLAMP_POSITION
+
+CLAMP_POSITION = 2.0  # |x|, |y| in half sides of the input
+CLAMP_LOG_SIGMA = (-10.0, 3.0)  # ln of half sides
 
 COLD_STEPS, TRACKING_STEPS = 4, 1
 # The wflw98 box with 10 % on each side, squared; the same for every layout, so that each sees the whole face.

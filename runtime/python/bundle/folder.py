@@ -18,13 +18,11 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from qlot.runtime.bundle.golden import GoldenSequence, read_golden
+from qlot.runtime.bundle.interface import check_interface
 from qlot.runtime.bundle.limits import MAX_JSON_BYTES
-from qlot.runtime.bundle.manifest import FileSpec, Manifest, StageName, StageSpec
+from qlot.runtime.bundle.manifest import FileSpec, Manifest, StageSpec
 from qlot.runtime.bundle.parsing import parse_manifest
 from qlot.runtime.errors import BundleError, IntegrityError, ManifestError, UnsafePathError
-from qlot.runtime.network.sessions import open_session
-from qlot.runtime.network.sessions.base import Session
-from qlot.runtime.network.sessions.interface import check_interface
 
 MANIFEST = "manifest.json"
 MAX_PATH = 200  # characters
@@ -109,18 +107,16 @@ class Bundle:
         _check_hash(spec, hashlib.sha256(data).hexdigest())
         return data
 
-    def session(self, stage: StageName, threads: int = 1) -> Session:
-        """Load a stage into the engine of the bundle's target, `threads` threads inside one operator.
+    def graph(self, stage: StageSpec) -> bytes | dict[str, bytes]:
+        """Return a stage's graph: its file, or all files of its folder by path inside.
 
         Raises:
-            BundleError: the bundle has no such stage.
-            IntegrityError: its file, or one of its folder's, has changed.
-            SessionError: no engine, or the graph is refused.
+            IntegrityError: a file has changed since the bundle was opened.
         """
-        spec = self.manifest.stages.get(stage)
-        if spec is None:
-            raise BundleError(f"this bundle has no stage {stage!r}; it has {', '.join(self.manifest.stages)}.")
-        return open_session(self.manifest.target, self._graph(spec), spec, stage, threads)
+        if stage.file in self._specs:
+            return self.read(stage.file)
+        paths = [f.path for f in self.manifest.files if stage.holds(f.path)]
+        return {path.removeprefix(f"{stage.file}/"): self.read(path) for path in paths}
 
     def golden(self) -> GoldenSequence | None:
         """Return the golden sequence, or None if the bundle was exported without.
@@ -139,13 +135,6 @@ class Bundle:
         if found != wanted:
             raise IntegrityError(f"the golden sequence has frames, side, landmarks, channels {found}, wanted {wanted}")
         return golden
-
-    def _graph(self, stage: StageSpec) -> bytes | dict[str, bytes]:
-        """Read a graph: its file, or all files of its folder by path inside."""
-        if stage.file in self._specs:
-            return self.read(stage.file)
-        paths = [f.path for f in self.manifest.files if stage.holds(f.path)]
-        return {path.removeprefix(f"{stage.file}/"): self.read(path) for path in paths}
 
     @cached_property
     def _specs(self) -> dict[str, FileSpec]:

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.runtime.bundle.manifest import LayoutSpec
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.media.video import Image
 from qlot.runtime.tracking.orientation import Orientation
-from qlot.runtime.tracking.result import CropBox, TrackResult
+from qlot.runtime.tracking.result import TrackResult
 
 Color = tuple[int, int, int]
 Points = NDArray[np.float64]

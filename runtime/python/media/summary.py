@@ -17,11 +17,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
+from qlot.runtime.geometry import FloatArray
 from qlot.runtime.media.drawing import relative_sigma
 from qlot.runtime.media.thinned import Thinned
 from qlot.runtime.media.video import Image
 from qlot.runtime.partial import written_whole
-from qlot.runtime.tracking.result import FloatArray, Status, TrackResult
+from qlot.runtime.tracking.result import Status, TrackResult
 
 Array = NDArray[np.float64]
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.errors import SessionError
+from qlot.runtime.geometry import FloatArray
 from qlot.runtime.network.pixels import to_bytes
 from qlot.runtime.network.recurrence import Features, Gate
+from qlot.runtime.network.sessions import open_stage
 from qlot.runtime.network.sessions.base import Session
 from qlot.runtime.network.state import State, clamp_output
-from qlot.runtime.tracking.result import FloatArray
 
 
 class BundleNetwork:
@@ -28,11 +29,11 @@ class BundleNetwork:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.size = bundle.manifest.preprocessing.size
-        self._extractor = bundle.session("extractor", threads)
+        self._extractor = open_stage(bundle, "extractor", threads)
         self._of_bytes = self._extractor.inputs[0].dtype == "uint8"
-        self._refiner = bundle.session("refiner", threads)
+        self._refiner = open_stage(bundle, "refiner", threads)
         unrolled = bundle.manifest.stages.get("refiner_unrolled")
-        self._unrolled: Session | None = bundle.session("refiner_unrolled", threads) if unrolled else None
+        self._unrolled: Session | None = open_stage(bundle, "refiner_unrolled", threads) if unrolled else None
         self.unrolled_steps = unrolled.iterations if unrolled else 0
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.runtime.tracking.result import FloatArray
+from qlot.runtime.geometry import FloatArray
 
 
 def network_input(crop: NDArray[np.uint8]) -> FloatArray:

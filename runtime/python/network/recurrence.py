@@ -13,8 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from qlot.runtime.geometry import FloatArray
 from qlot.runtime.network.state import State, clamp_output
-from qlot.runtime.tracking.result import FloatArray
 
 Features = Mapping[str, FloatArray]
 

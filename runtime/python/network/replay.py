@@ -12,11 +12,11 @@ from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import ToleranceSpec, WorstSpec
 from qlot.runtime.errors import BundleError, ParityError
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.recurrence import Gate, Network, steps
 from qlot.runtime.network.state import State, cold_start, move_crop
-from qlot.runtime.tracking.result import CropBox
 
 
 @dataclass(frozen=True, eq=False)

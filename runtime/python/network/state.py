@@ -11,10 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.runtime.tracking.result import CropBox, FloatArray
-
-CLAMP_POSITION = 2.0  # |x|, |y| in half sides of the input
-CLAMP_LOG_SIGMA = (-10.0, 3.0)  # ln of half sides
+from qlot.runtime.bundle.defaults import CLAMP_LOG_SIGMA, CLAMP_POSITION
+from qlot.runtime.geometry import CropBox, FloatArray
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from qlot.runtime.bundle.manifest import ConfidenceSpec
+from qlot.runtime.geometry import FloatArray
 from qlot.runtime.tracking.crop import Fit
-from qlot.runtime.tracking.result import FloatArray
 
 
 def log_spread(landmarks: FloatArray, fit: Fit) -> float:

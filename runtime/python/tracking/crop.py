@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.runtime.bundle.manifest import CropSpec, TrackingSpec
-from qlot.runtime.tracking.result import CropBox, FloatArray
+from qlot.runtime.geometry import CropBox, FloatArray
 
 Points = NDArray[np.float64]
 _BLOCK = (4, 16)  # fewest and most output pixels summed at once: their tents overlap, those of distant pixels do not

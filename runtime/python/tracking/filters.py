@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qlot.runtime.errors import FrameError
-from qlot.runtime.tracking.result import FloatArray
+from qlot.runtime.geometry import FloatArray
 
 Array = NDArray[np.float64]
 

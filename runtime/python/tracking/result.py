@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import numpy as np
-from numpy.typing import NDArray
-
-FloatArray = NDArray[np.float32]
+from qlot.runtime.geometry import CropBox, FloatArray
 
 
 class Status(StrEnum):
@@ -17,15 +14,6 @@ class Status(StrEnum):
     SEARCHING = "searching"
     TRACKING = "tracking"
     LOST = "lost"
-
-
-@dataclass(frozen=True)
-class CropBox:
-    """A square in upright frame pixels. Pixel centres at integers; the frame spans [-0.5, W - 0.5]."""
-
-    center_x: float
-    center_y: float
-    side: float  # pixels
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from qlot.runtime.bundle.manifest import TrackingSpec
-from qlot.runtime.tracking.result import CropBox
+from qlot.runtime.geometry import CropBox
 
 
 @dataclass(frozen=True)

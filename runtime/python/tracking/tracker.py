@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import IterationSpec, TrackerSpec
 from qlot.runtime.errors import FrameError, TimeUnitWarning
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate, Network, steps
 from qlot.runtime.network.state import State, cold_start, covariance_matrices, move_crop
 from qlot.runtime.tracking.confidence import confidence
 from qlot.runtime.tracking.crop import CropPolicy, fit_crop, sample_crop, target_crop, to_frame
 from qlot.runtime.tracking.orientation import Orientation
-from qlot.runtime.tracking.result import CropBox, Status, TrackResult
+from qlot.runtime.tracking.result import Status, TrackResult
 from qlot.runtime.tracking.search import Search, Size, go_on, scaled, start_search
 
 Frame = NDArray[np.uint8]

@@ -19,6 +19,7 @@ from qlot.benchmarks.peers.facemesh import WORKER, run_facemesh
 from qlot.benchmarks.peers.landmark_network import FRAME, PeerComparison, peer_network
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import Lowering, Target
+from qlot.runtime.network.sessions import open_stage
 from tests.export import small
 
 FRAMES = np.zeros((3, 32, 48, 3), np.uint8)
@@ -148,7 +149,7 @@ def test_bare_graphs_compute_what_the_runtime_does(target: Target, tmp_path: Pat
     bundle = Bundle.open(small.write_bundle(tmp_path / "bundle", graphs, target=target))
     extract, refine = bare_stages(bundle)
     feeds = {**small.feeds_of(small.stage(lowering, "extractor")), **small.feeds_of(small.stage(lowering, "refiner"))}
-    sessions = bundle.session("extractor"), bundle.session("refiner")
+    sessions = open_stage(bundle, "extractor"), open_stage(bundle, "refiner")
     features = sessions[0].run({"image": feeds["image"]})
     own = {t.name: feeds[t.name] for t in sessions[1].inputs if t.name not in features}
     wanted, found = sessions[1].run({**features, **own}), refine({**extract(feeds), **own})

@@ -10,9 +10,9 @@ from qlot.model.layout import load_layout
 from qlot.model.qlot import QLOT
 from qlot.model.state import TensorState, cold_start, from_pixels, to_pixels
 from qlot.model.weights import load_default
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.media.video import VideoReader
 from qlot.runtime.tracking.crop import sample_crop
-from qlot.runtime.tracking.result import CropBox
 from tests.export import small
 
 LAYOUT = load_layout("wflw98")

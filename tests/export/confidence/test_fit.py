@@ -22,8 +22,8 @@ from qlot.model.torch_network import TorchNetwork
 from qlot.model.weights import load_default
 from qlot.runtime.bundle.manifest import ConfidenceSpec
 from qlot.runtime.bundle.stated_confidence import ANY_FACE
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.tracking.confidence import logistic
-from qlot.runtime.tracking.result import CropBox
 
 FACE = CropBox(205.0, 190.0, 118.0)  # where the man of the sample clip sits in its calibration frames
 

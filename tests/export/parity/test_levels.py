@@ -22,8 +22,8 @@ from qlot.export.parity.stages import _Signal
 from qlot.export.parity.task import Compared, _crops
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.errors import ParityError
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.bundle_network import BundleNetwork
-from qlot.runtime.tracking.result import CropBox
 from tests.export import small
 from tests.export.graph_surgery import BROKEN, graphs, replace_output, weight
 from tests.export.reference import recorded

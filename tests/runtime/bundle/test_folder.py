@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from qlot.runtime.bundle.folder import MAX_PATH, Bundle, check_paths
 from qlot.runtime.bundle.limits import MAX_JSON_BYTES
 from qlot.runtime.errors import BundleError, IntegrityError, ManifestError, QlotError, UnsafePathError
+from qlot.runtime.network.sessions import open_stage
 from tests.runtime.bundles import FRAMES, edit_manifest, rehash, write_bundle
 
 
@@ -37,7 +38,7 @@ def test_a_good_bundle_opens_and_gives_its_files(tmp_path: Path, lowering: str) 
         assert bundle.read(spec.path) == bundle.file(spec.path).read_bytes()
     golden = bundle.golden()
     assert golden is not None and len(golden.steps) == FRAMES
-    assert bundle.session("refiner").outputs == bundle.manifest.stages["refiner"].outputs
+    assert open_stage(bundle, "refiner").outputs == bundle.manifest.stages["refiner"].outputs
 
 
 def test_a_relative_path_and_a_link_to_the_folder_itself_are_fine(folder: Path, tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_what_changes_after_opening_is_not_used(folder: Path) -> None:
     path = folder / "refiner.onnx"
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    for use in (lambda: bundle.read("refiner.onnx"), lambda: bundle.session("refiner")):
+    for use in (lambda: bundle.read("refiner.onnx"), lambda: open_stage(bundle, "refiner")):
         with pytest.raises(IntegrityError, match="SHA-256"):
             use()
     path.rename(folder / "moved")
@@ -150,7 +151,7 @@ def test_stages_and_golden_that_are_not_there(tmp_path: Path) -> None:
     bundle = Bundle.open(write_bundle(tmp_path / "bundle", golden=False))
     assert bundle.golden() is None
     with pytest.raises(BundleError, match="no stage 'refiner_unrolled'; it has extractor, refiner"):
-        bundle.session("refiner_unrolled")
+        open_stage(bundle, "refiner_unrolled")
 
 
 @pytest.mark.parametrize("field", ["frames", "size"])

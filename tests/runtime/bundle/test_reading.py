@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from qlot.runtime.bundle import folder as module
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.parsing import parse_manifest
 from qlot.runtime.errors import IntegrityError, ManifestError, UnsafePathError
+from qlot.runtime.network import sessions as module
+from qlot.runtime.network.sessions import open_stage
 from tests.runtime.bundles import edit_manifest, rehash, write_bundle
 
 STAGES = ("extractor", "refiner")
@@ -39,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_session_gets_the_files_of_its_own_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "open_session", lambda *args: args)
-    target, files, spec, name, threads = Bundle.open(folder).session("refiner", 2)  # type: ignore[misc]
+    target, files, spec, name, threads = open_stage(Bundle.open(folder), "refiner", 2)  # type: ignore[misc]
     assert (target, spec.file, name, threads) == ("coreml", "refiner.mlpackage", "refiner", 2)
     assert files == {"Manifest.json": b"refiner", "Data/weight.bin": b"weights of the refiner"}
 
@@ -48,11 +49,11 @@ def test_what_changes_in_a_folder_after_opening_is_not_used(folder: Path) -> Non
     bundle, path = Bundle.open(folder), folder / "refiner.mlpackage" / "Data" / "weight.bin"
     path.write_bytes(path.read_bytes().upper())
     with pytest.raises(IntegrityError, match=r"weight\.bin' has another SHA-256"):
-        bundle.session("refiner")
+        open_stage(bundle, "refiner")
     path.unlink()
     path.symlink_to("Manifest.json")
     with pytest.raises(UnsafePathError):
-        bundle.session("refiner")
+        open_stage(bundle, "refiner")
 
 
 @pytest.mark.parametrize("target", ["onnx", "tflite"])

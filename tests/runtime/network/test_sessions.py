@@ -16,7 +16,7 @@ from qlot.runtime.bundle.manifest import StageSpec, TensorSpec
 from qlot.runtime.errors import SessionError
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate, steps
-from qlot.runtime.network.sessions import open_session
+from qlot.runtime.network.sessions import open_session, open_stage
 from qlot.runtime.network.sessions.base import Session
 from qlot.runtime.network.sessions.onnx import engine_options
 from qlot.runtime.network.state import State, cold_start
@@ -30,7 +30,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def refiner(bundle: Bundle) -> Session:
-    return bundle.session("refiner")
+    return open_stage(bundle, "refiner")
 
 
 def spec(shape: tuple[int, ...] = (4,), dtype: str = "float32") -> StageSpec:
@@ -58,7 +58,7 @@ def test_a_session_names_its_engine_and_its_tensors(bundle: Bundle, refiner: Ses
 
 
 def test_threads_do_not_change_the_numbers(bundle: Bundle) -> None:
-    one, two = bundle.session("extractor", 1), bundle.session("extractor", 2)
+    one, two = open_stage(bundle, "extractor", 1), open_stage(bundle, "extractor", 2)
     feeds = random_feeds(one)
     for name, value in one.run(feeds).items():
         np.testing.assert_allclose(two.run(feeds)[name], value, rtol=1e-6, atol=1e-7)
@@ -67,7 +67,7 @@ def test_threads_do_not_change_the_numbers(bundle: Bundle) -> None:
 @pytest.mark.parametrize("threads", [0, -1, 65, 10**9])
 def test_threads_are_bounded(bundle: Bundle, threads: int) -> None:
     with pytest.raises(SessionError, match=f"threads must be 1 to 64, got {threads}"):
-        bundle.session("extractor", threads)
+        open_stage(bundle, "extractor", threads)
 
 
 @pytest.mark.parametrize("radius", [0.0, 8.0])

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qlot.runtime.bundle.manifest import ConfidenceSpec
+from qlot.runtime.geometry import FloatArray
 from qlot.runtime.tracking.confidence import confidence, log_spread, logistic
 from qlot.runtime.tracking.crop import fit_crop
-from qlot.runtime.tracking.result import FloatArray
 
 SPEC = ConfidenceSpec(bias=-17.0, w_spread=-7.0, found=0.8, lost=0.3, calibration="none: a test")
 POINTS = np.random.default_rng(2).uniform(-1, 1, (20, 3))

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlot.runtime.bundle.manifest import TrackingSpec
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.tracking.crop import CropPolicy, Fit, crop_of, fit_crop, sample_crop, to_frame
-from qlot.runtime.tracking.result import CropBox
 from tests.runtime.crop_vectors import BOXES, SPEC, picture, sample_by_definition, vectors
 
 TRACKING = TrackingSpec()

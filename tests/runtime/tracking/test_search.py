@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlot.runtime.bundle.manifest import TrackingSpec
-from qlot.runtime.tracking.result import CropBox
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.tracking.search import go_on, scaled, start_search
 
 SPEC = TrackingSpec()

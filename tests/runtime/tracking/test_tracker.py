@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from qlot.runtime.bundle.manifest import IterationSpec
 from qlot.runtime.errors import FrameError, SessionError
+from qlot.runtime.geometry import CropBox, FloatArray
 from qlot.runtime.network.recurrence import Gate
 from qlot.runtime.network.state import State
 from qlot.runtime.tracking.crop import to_frame
 from qlot.runtime.tracking.orientation import Orientation
-from qlot.runtime.tracking.result import CropBox, FloatArray, Status, TrackResult
+from qlot.runtime.tracking.result import Status, TrackResult
 from qlot.runtime.tracking.tracker import Tracker
 from tests.runtime.disc import POINTS, SIGMA, SIZE, DiscStages, disc_spec, scene, truth
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from qlot.runtime.bundle.manifest import TrackerSpec
+from qlot.runtime.geometry import FloatArray
 from qlot.runtime.network.state import State
-from qlot.runtime.tracking.result import FloatArray
 from qlot.runtime.tracking.tracker import Tracker
 from tests.runtime.tracker_trace import look, outcome, trace
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from qlot.model.layout import load_layout
 from qlot.runtime.bundle.defaults import CROP
+from qlot.runtime.geometry import CropBox
 from qlot.runtime.tracking.crop import crop_of, fit_crop, sample_crop, to_frame
-from qlot.runtime.tracking.result import CropBox
 from qlot.training.data.augment import Augment
 from qlot.training.data.batch import SampleMaker
 from qlot.training.data.clip import Array, Clip, DataError, Image

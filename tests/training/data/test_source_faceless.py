@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlot.model.layout import load_layout
-from qlot.runtime.tracking.result import CropBox
+from qlot.runtime.geometry import CropBox
 from qlot.training.data.clip import Clip
 from qlot.training.data.sources.faceless import Faceless, beside, covered, shuffled
 

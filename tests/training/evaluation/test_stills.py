@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from qlot.runtime.tracking.result import CropBox
+from qlot.runtime.geometry import CropBox
 from qlot.training.data.clip import Clip, DataError
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.scores import WORST, score_stills

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from qlot.model.checkpoint import checkpoint_metadata, load_checkpoint
 from qlot.model.qlot import QLOT
-from qlot.runtime.tracking.result import CropBox
+from qlot.runtime.geometry import CropBox
 from qlot.training.data.clip import Clip, DataError, Source
 from qlot.training.fit import loop
 from qlot.training.fit.journal import read_journal

@@ -14,7 +14,7 @@ import numpy as np
 from qlot.metrics import faceless
 from qlot.metrics.faceless import texture
 from qlot.model.layout import Layout
-from qlot.runtime.tracking.result import CropBox
+from qlot.runtime.geometry import CropBox
 from qlot.training.data.clip import Array, Clip, Image, Source
 from qlot.training.data.crops import rule_box
 

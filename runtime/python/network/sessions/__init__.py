@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 
-from qlot.runtime.bundle.manifest import StageSpec, Target
-from qlot.runtime.errors import SessionError
+from qlot.runtime.bundle.folder import Bundle
+from qlot.runtime.bundle.manifest import StageName, StageSpec, Target
+from qlot.runtime.errors import BundleError, SessionError
 from qlot.runtime.extras import pip_line
 from qlot.runtime.network.sessions.base import Session
 
@@ -38,3 +39,17 @@ def open_session(
         ) from e
     session: Session = engine.load(data, stage, name, threads)
     return session
+
+
+def open_stage(bundle: Bundle, stage: StageName, threads: int = 1) -> Session:
+    """Load a stage of a bundle into the engine of its target, `threads` threads inside one operator.
+
+    Raises:
+        BundleError: the bundle has no such stage.
+        IntegrityError: its file, or one of its folder's, has changed.
+        SessionError: no engine, or the graph is refused.
+    """
+    spec = bundle.manifest.stages.get(stage)
+    if spec is None:
+        raise BundleError(f"this bundle has no stage {stage!r}; it has {', '.join(bundle.manifest.stages)}.")
+    return open_session(bundle.manifest.target, bundle.graph(spec), spec, stage, threads)

@@ -24,6 +24,7 @@ from qlot.runtime.bundle.folder import Bundle, check_paths
 from qlot.runtime.bundle.manifest import Scheme
 from qlot.runtime.errors import IntegrityError, ParityError
 from qlot.runtime.network.replay import replay
+from qlot.runtime.network.sessions import open_stage
 from qlot.runtime.quiet import quiet
 from tests.export import small
 from tests.export.modules import HIDDEN_LINEARS, SLOTS
@@ -260,7 +261,7 @@ def test_a_tampered_folder_is_refused(tmp_path: Path) -> None:
     opened, path = Bundle.open(folder), folder / "refiner.mlpackage" / WEIGHTS
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    for use in (lambda: Bundle.open(folder), lambda: opened.session("refiner")):
+    for use in (lambda: Bundle.open(folder), lambda: open_stage(opened, "refiner")):
         with pytest.raises(IntegrityError, match=r"weight\.bin' has another SHA-256"):
             use()
     path.write_bytes(good)

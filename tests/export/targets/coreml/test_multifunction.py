@@ -17,6 +17,7 @@ from qlot.runtime.bundle.folder import Bundle, check_paths
 from qlot.runtime.bundle.manifest import Scheme, StageSpec
 from qlot.runtime.errors import IntegrityError, SessionError
 from qlot.runtime.network.replay import replay
+from qlot.runtime.network.sessions import open_stage
 from qlot.runtime.network.sessions.coreml import CoreMLSession, load
 from tests.export import small
 
@@ -135,9 +136,9 @@ def test_a_package_without_one_of_its_functions_is_refused_by_hash_and_by_name(t
     files = {**whole.files, MODEL: less}
     graphs = {name: dataclasses.replace(g, files=files) for name, g in packed("fp32").graphs.items()}
     forged = Bundle.open(small.write_bundle(tmp_path / "forged", graphs, target="coreml"))
-    forged.session("extractor")
+    open_stage(forged, "extractor")
     with pytest.raises(SessionError, match=r"refiner: .* has no function 'refiner'; there are: extractor"):
-        forged.session("refiner")
+        open_stage(forged, "refiner")
 
 
 def test_packages_that_cannot_be_merged_are_refused() -> None:

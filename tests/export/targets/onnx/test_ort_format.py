@@ -20,6 +20,7 @@ from qlot.runtime.bundle.manifest import Scheme, StageSpec
 from qlot.runtime.errors import IntegrityError, SessionError
 from qlot.runtime.network.replay import replay
 from qlot.runtime.network.sessions import onnx as engine
+from qlot.runtime.network.sessions import open_stage
 from tests.export import small
 from tests.export.modules import SOURCE_FILE
 
@@ -114,7 +115,7 @@ def test_a_bundle_replays_and_lists_the_operators(tmp_path: Path) -> None:
 def test_another_stages_graph_is_refused(tmp_path: Path) -> None:
     mixed = Bundle.open(bundle(tmp_path / "bundle", refiner=packed("fp32").graphs["extractor"].data))
     with pytest.raises(SessionError, match="refiner: input 'context' is missing in the graph"):
-        mixed.session("refiner")
+        open_stage(mixed, "refiner")
 
 
 def test_a_damaged_file_is_refused_without_a_crash(tmp_path: Path) -> None:
