@@ -11,10 +11,9 @@ from qlot.export.bundle import writer
 from qlot.export.bundle.spec import tracker_spec
 from qlot.export.calibration.frames import calibration_clip, parity_clip
 from qlot.export.calibration.record import RecordedInputs, record
-from qlot.export.confidence.known import known_confidence
 from qlot.export.graphs.schemes import plan_for
 from qlot.export.graphs.stages import Stage, make_stages
-from qlot.export.parity.free_run import record_reference
+from qlot.export.parity.reference import record_reference
 from qlot.export.targets import load_target
 from qlot.model.checkpoint import checkpoint_metadata, load_checkpoint
 from qlot.model.fuse import fuse
@@ -33,6 +32,7 @@ from qlot.runtime.bundle.manifest import (
     Target,
     TrackerSpec,
 )
+from qlot.runtime.bundle.stated_confidence import stated_confidence
 
 FRAMES = 6  # one cold, five tracked
 EACH = 4  # of the recorded calls, every fourth is enough for ranges that nothing is judged by
@@ -41,7 +41,7 @@ EACH = 4  # of the recorded calls, every fourth is enough for ranges that nothin
 @functools.cache
 def _network(weights: str) -> tuple[QLOT, Layout, TrackerSpec]:
     model, layout = load_checkpoint(weights_path(weights)), load_layout("wflw98")
-    confidence = known_confidence(checkpoint_metadata(weights_path(weights)), layout)
+    confidence = stated_confidence(checkpoint_metadata(weights_path(weights)), layout.name)
     assert confidence is not None
     return model, layout, tracker_spec(model.config, layout, confidence)
 
@@ -70,8 +70,8 @@ def write_shipped(folder: Path, weights: str, target: Target, scheme: Scheme) ->
     folder.mkdir(parents=True)
     _, _, spec = _network(weights)
     plan, converter = plan_for(target, scheme), load_target(target)
-    stages = _stages(weights, converter.DEFAULT_LOWERING)
-    feeds = _recorded(weights, converter.DEFAULT_LOWERING) if plan.calibrated else {}
+    stages = _stages(weights, converter.default_lowering)
+    feeds = _recorded(weights, converter.default_lowering) if plan.calibrated else {}
     graphs = {stage.name: converter.convert(stage, plan, feeds.get(stage.name)) for stage in stages}
     packed = converter.pack(stages, graphs)
     writer.write_graphs(folder, packed)
@@ -79,7 +79,7 @@ def write_shipped(folder: Path, weights: str, target: Target, scheme: Scheme) ->
         schema_version=SCHEMA_VERSION,
         model=ModelSpec(preset=weights, parameters=1, checkpoint=weights, checkpoint_sha256="0" * 64, licence="none"),
         target=target,
-        lowering=converter.DEFAULT_LOWERING,
+        lowering=converter.default_lowering,
         scheme=SchemeSpec(name=scheme, requested=scheme, rules=plan.rules, calibration=None),
         stages=writer.stage_specs(stages, packed.graphs),
         golden=writer.write_golden_part(folder, _golden(weights), plan.tolerance),
