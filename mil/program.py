@@ -17,7 +17,7 @@ from qlot.mil.constants import is_constant
 from qlot.mil.errors import PackageError
 from qlot.mil.package import load_program, read_spec
 from qlot.mil.ports import Port, check_feeds, port_for, port_of
-from qlot.mil.steps import Cell, Frame, Observe, free_early, run_steps, to_array, to_tensor
+from qlot.mil.steps import Frame, Observe, StateCell, free_early, run_steps, to_array, to_tensor
 
 ENGINE = "MIL interpreter (not Apple hardware)"
 Arrays = dict[str, NDArray[Any]]
@@ -101,7 +101,7 @@ class Program:
             frame[place] = to_tensor(feeds[port.name])
             if observe is not None:
                 observe(port.name, to_array(frame[place], port))
-        cells = [Cell(to_tensor(held[p.name])) for p in self.states]
+        cells = [StateCell(to_tensor(held[p.name])) for p in self.states]
         for place, cell in zip(self._state_places, cells, strict=True):
             frame[place] = cell
         with torch.inference_mode():

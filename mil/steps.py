@@ -26,7 +26,7 @@ Call = Callable[[Frame, Observe | None], tuple[Tensor, ...]]
 
 
 @dataclass
-class Cell:
+class StateCell:
     """The tensor of a state; reading returns it, updating replaces it."""
 
     value: Tensor

@@ -56,7 +56,7 @@ def train(
 
     import torch
 
-    from qlot.runtime.stop import exit_code
+    from qlot.runtime.stopping import exit_code
     from qlot.training.fit.loop import Run
     from qlot.training.fit.progress import bar
     from qlot.training.fit.recipe import load_recipe

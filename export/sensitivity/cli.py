@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from qlot.export.sensitivity.measure import QuantisedScheme
 
 
-class SchemeName(StrEnum):
+class MeasuredScheme(StrEnum):
     """Schemes that quantise groups of modules."""
 
     W8 = "w8"
     W8A8 = "w8a8"
 
 
-_SCHEMES: dict[SchemeName | None, tuple[QuantisedScheme, ...]] = {
+_SCHEMES: dict[MeasuredScheme | None, tuple[QuantisedScheme, ...]] = {
     None: ("w8", "w8a8"),
-    SchemeName.W8: ("w8",),
-    SchemeName.W8A8: ("w8a8",),
+    MeasuredScheme.W8: ("w8",),
+    MeasuredScheme.W8A8: ("w8a8",),
 }
 
 
 def sensitivity(
     scheme: Annotated[
-        SchemeName | None,
+        MeasuredScheme | None,
         typer.Option(
             help="w8: weights int8; w8a8: weights and activations int8, calibrated.", show_default="one after the other"
         ),

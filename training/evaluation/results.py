@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from qlot.runtime.bundle.limits import Finite
 from qlot.runtime.bundle.manifest import Sha256
 from qlot.training.evaluation.protocol import EvaluationProtocol
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Size = Annotated[int, Field(ge=0)]
 Normaliser = Literal["outer eyes", "face size"]  # distance of the outer eye corners; sqrt(w h) of the labels' box
 

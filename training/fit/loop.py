@@ -20,7 +20,7 @@ from qlot.model.checkpoint import CheckpointError, load_checkpoint, save_checkpo
 from qlot.model.checkpoint import load_state as fill
 from qlot.model.qlot import QLOT
 from qlot.runtime.errors import QlotError
-from qlot.runtime.stop import StopRequest
+from qlot.runtime.stopping import StopRequest
 from qlot.training.data.augment import Augment
 from qlot.training.data.batch import Batch, Delivery, Mixture, SampleMaker, Steps
 from qlot.training.data.clip import DataError, Source

@@ -204,7 +204,7 @@ class TrackingSpec(_Part):
     jump_shift: Share = 0.25  # beyond it the crop follows at once
     lost_after: Seconds = 0.2  # below the lost threshold for this long
     lost_for: Seconds = 1.0  # how long after a loss the status reads lost, and the last crop is tried first
-    max_gap: Seconds = 0.5  # a longer pause between frames, or a step back in time, starts anew
+    max_gap: Seconds = 0.5  # a longer pause between frames, or a step back in time, lets a face go; a search goes on
     candidates_per_frame: Steps = 1
     search_around: SearchSides = (1.0, 1.3, 1.7)  # sides, of the last crop's
     search_revisit: Positives = 3  # scanned candidates between two around the last crop

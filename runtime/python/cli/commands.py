@@ -158,7 +158,7 @@ def track(
     """
     from qlot.runtime.cli.track import TrackRequest
     from qlot.runtime.cli.track import track as run
-    from qlot.runtime.stop import exit_code
+    from qlot.runtime.stopping import exit_code
 
     request = TrackRequest(
         source=source,

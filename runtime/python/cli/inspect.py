@@ -123,7 +123,7 @@ def _state(m: Manifest) -> list[tuple[str, str]]:
             "confidence",
             f"found from {m.confidence.found:.3g}, lost below {m.confidence.lost:.3g}; {m.confidence.calibration}",
         ),
-        ("lost", f"after {m.tracking.lost_after:g} s below, anew after a gap of {m.tracking.max_gap:g} s"),
+        ("lost", f"after {m.tracking.lost_after:g} s below, or after a gap of {m.tracking.max_gap:g} s"),
     ]
 
 

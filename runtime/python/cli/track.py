@@ -30,7 +30,7 @@ from qlot.runtime.media.video import Frame, FrameSource, ImageFolder, VideoReade
 from qlot.runtime.media.video_writer import VideoWriter
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.recurrence import Gate
-from qlot.runtime.stop import StopRequest
+from qlot.runtime.stopping import StopRequest
 from qlot.runtime.tracking.filters import make_filter
 from qlot.runtime.tracking.orientation import TURNS, Orientation
 from qlot.runtime.tracking.result import Status, TrackResult

@@ -178,5 +178,5 @@ def test_verify_names_the_worst_landmark(copy: Path, capsys: pytest.CaptureFixtu
 
 
 def test_verify_needs_a_golden_sequence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert code_of("verify", write_bundle(tmp_path / "b", golden=False)) == 1
+    assert code_of("verify", write_bundle(tmp_path / "b", golden=False)) == 2
     assert "cannot be verified: it was exported with --no-golden" in capsys.readouterr().err

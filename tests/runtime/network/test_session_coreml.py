@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -12,6 +13,7 @@ from numpy.testing import assert_array_equal
 
 from qlot.runtime.bundle.manifest import StageSpec, TensorSpec
 from qlot.runtime.errors import SessionError
+from qlot.runtime.extras import pip_line
 from qlot.runtime.network.sessions import coreml
 
 X = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
@@ -105,7 +107,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, missing: str)
         monkeypatch.delitem(sys.modules, name)
     for name in [missing, *(n for n in sys.modules if n.startswith(f"{missing}."))]:
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails
-    with pytest.raises(SessionError, match=rf"pip install 'qlot-mobile\[coreml\]' .*{missing}"):
+    with pytest.raises(SessionError, match=rf"{re.escape(pip_line('coreml'))} .*{missing}"):
         coreml.CoreMLSession(Path("refiner.mlpackage"), spec(), "refiner", 1)
 
 

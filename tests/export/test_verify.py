@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from qlot.export import verify
 from qlot.export.graphs.schemes import PLANS, plan_for
-from qlot.export.parity import verify
 from qlot.runtime.bundle.folder import Bundle
 
 

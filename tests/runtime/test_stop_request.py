@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from qlot.runtime.stop import StopRequest, exit_code
+from qlot.runtime.stopping import StopRequest, exit_code
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
 
