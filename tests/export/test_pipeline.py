@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from qlot.cli.main import run_export
 from qlot.export.bundle.writer import replacing, write_graphs
 from qlot.export.errors import ExportError, SchemeError
 from qlot.export.graphs.schemes import PLANS
-from qlot.export.pipeline import ExportRequest, export
+from qlot.export.pipeline import export
+from qlot.export.request import ExportRequest, ExportResult
 from qlot.export.targets.base import Graph, Packed
 from qlot.runtime import Bundle, QlotError
 from qlot.runtime.errors import BundleError, ParityError, VideoError
@@ -43,18 +45,47 @@ def test_the_written_bundle_opens_and_says_what_it_is(bundle_fp32: Path) -> None
     assert replay(bundle).passed
 
 
-def test_the_report_is_written_whether_the_bundle_passes_or_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page, out = tmp_path / "page.html", tmp_path / "out"
-    export(ExportRequest("onnx", layout="eyes", golden=False, out=out, report=page))
-    assert "passed" in page.read_text() and "FAILED" not in page.read_text()
-    assert Bundle.open(out).manifest.parity is not None
-    monkeypatch.setitem(PLANS, "fp32", dataclasses.replace(PLANS["fp32"], median_px=1e-9))
-    with pytest.raises(ParityError, match="the median error of the replay is"):
-        export(ExportRequest("onnx", layout="eyes", golden=False, out=tmp_path / "worse", report=page))
-    assert "FAILED" in page.read_text()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "page.html"]
+@dataclass(frozen=True)
+class Exported:
+    """One whole export by the public function, with a report and no golden sequence."""
+
+    result: ExportResult
+    page: Path
+    heard: list[str]
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    folder = tmp_path_factory.mktemp("eyes")
+    page, heard = folder / "page.html", list[str]()
+    result = qlot.export.export("onnx", folder / "out", layout="eyes", golden=False, report=page, progress=heard.append)
+    return Exported(result, page, heard)
+
+
+def test_the_public_function_is_the_whole_export(eyes: Exported) -> None:
+    assert eyes.heard[-2:] == ["verifying the written bundle", "timing the stages for the report"]
+    written = Bundle.open(eyes.result.bundle.path).manifest
+    assert written == eyes.result.bundle.manifest  # what is returned is what was written
+    assert written.parity is not None
+    assert "passed" in eyes.page.read_text() and "FAILED" not in eyes.page.read_text()
+    assert sorted(p.name for p in eyes.page.parent.iterdir()) == ["out", "page.html"]
+
+
+def test_the_public_function_is_light_to_import_and_refuses(tmp_path: Path) -> None:
+    code = "import sys, qlot.export; print(qlot.export.__all__, 'torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "['export'] False\n"
+    with pytest.raises(ExportError, match="--packing single-file is for tflite alone"):
+        qlot.export.export("onnx", tmp_path / "other", packing="single-file")
+
+
+def test_a_bundle_without_golden_says_so_and_cannot_be_verified(eyes: Exported) -> None:
+    bundle = eyes.result.bundle
+    assert not bundle.manifest.golden.included
+    assert not (bundle.path / "golden").exists()
+    assert len(bundle.manifest.layout.points) == 36
+    with pytest.raises(BundleError, match="--no-golden"):
+        replay(bundle)
 
 
 def test_a_parity_failure_is_the_error_whatever_else_lies_there(
@@ -68,6 +99,33 @@ def test_a_parity_failure_is_the_error_whatever_else_lies_there(
     assert stop.value.code == 1
     assert capsys.readouterr().err.startswith("error: the median error of the replay is")
     assert sorted(p.as_posix() for p in Path().rglob("*")) == ["new", "new/r.html"]
+    assert "FAILED" in Path("new/r.html").read_text()
+
+
+def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years")
+    with pytest.raises(ExportError, match="exists already"):
+        export(ExportRequest("onnx", out=precious))
+    with pytest.raises(ExportError, match="not a bundle"):
+        export(ExportRequest("onnx", out=precious, force=True))
+    assert (precious / "thesis.txt").read_text() == "years"
+
+
+def test_a_bundle_is_replaced_though_its_report_fails_in_the_end(
+    bundle_fp32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ExportError("the disk went away")
+
+    monkeypatch.setattr("qlot.export.pipeline.write_page", fails)
+    out = tmp_path / "old"
+    shutil.copytree(bundle_fp32, out)
+    with pytest.raises(ExportError, match=rf"the bundle is written, {out}, but not its report: the disk went away"):
+        export(ExportRequest("onnx", out=out, force=True, report=tmp_path / "page.html"))
+    assert "refiner_unrolled" not in Bundle.open(out).manifest.stages
+    assert [p.name for p in tmp_path.iterdir()] == ["old"]
 
 
 @pytest.mark.parametrize("place", ["file/page.html", "/proc/page.html"])
@@ -80,17 +138,6 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(
     with pytest.raises(ExportError, match=f"cannot write the report {place}: .*another place with --report"):
         export(ExportRequest("onnx", out=Path("out"), report=Path(place)))
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
-def test_a_report_that_fails_in_the_end_costs_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
-        raise ExportError("the disk went away")
-
-    monkeypatch.setattr("qlot.export.pipeline.write_page", fails)
-    out = tmp_path / "out"
-    with pytest.raises(ExportError, match=rf"the bundle is written, {out}, but not its report: the disk went away"):
-        export(ExportRequest("onnx", layout="eyes", golden=False, out=out, report=tmp_path / "page.html"))
-    assert Bundle.open(out).manifest.parity is not None
 
 
 def test_int8_is_calibrated_on_the_builtin_clip_and_says_so(bundle_int8: Path, bundle_fp32: Path) -> None:
@@ -107,32 +154,12 @@ def test_int8_is_calibrated_on_the_builtin_clip_and_says_so(bundle_int8: Path, b
     assert quantised["refiner.onnx"] < 0.9 * floats["refiner.onnx"]  # what carries coordinates stays float
 
 
+@pytest.mark.slow
 def test_the_bundle_is_the_same_from_any_folder_and_twice(bundle_int8: Path, tmp_path: Path) -> None:
     again = export(ExportRequest("onnx", "int8", out=tmp_path / "again")).bundle
     assert json.loads((again.path / "manifest.json").read_text())["files"] == [
         f.model_dump() for f in Bundle.open(bundle_int8).manifest.files
     ]
-
-
-def test_the_public_function_is_the_whole_export_and_light_to_import(tmp_path: Path) -> None:
-    code = "import sys, qlot.export; print(qlot.export.__all__, 'torch' in sys.modules)"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said == "['export'] False\n"
-    heard: list[str] = []
-    result = qlot.export.export("onnx", tmp_path / "eyes", layout="eyes", golden=False, progress=heard.append)
-    assert result.bundle.path == tmp_path / "eyes" and heard[-1] == "verifying the written bundle"
-    assert Bundle.open(result.bundle.path).manifest == result.bundle.manifest  # what is returned is what was written
-    with pytest.raises(ExportError, match="--packing single-file is for tflite alone"):
-        qlot.export.export("onnx", tmp_path / "other", packing="single-file")
-
-
-def test_a_bundle_without_golden_says_so_and_cannot_be_verified(tmp_path: Path) -> None:
-    bundle = export(ExportRequest("onnx", layout="eyes", golden=False, out=tmp_path / "eyes")).bundle
-    assert not bundle.manifest.golden.included
-    assert not (bundle.path / "golden").exists()
-    assert len(bundle.manifest.layout.points) == 36
-    with pytest.raises(BundleError, match="--no-golden"):
-        replay(bundle)
 
 
 @pytest.mark.parametrize(
@@ -160,21 +187,6 @@ def test_a_corrupt_checkpoint_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00nonsense" + bytes(64))
     with pytest.raises(ExportError, match="not a readable"):
         export(ExportRequest("onnx", checkpoint=str(path), out=tmp_path / "out"))
-
-
-def test_an_existing_folder_is_refused_and_only_a_bundle_replaced(bundle_fp32: Path, tmp_path: Path) -> None:
-    precious = tmp_path / "precious"
-    precious.mkdir()
-    (precious / "thesis.txt").write_text("years")
-    with pytest.raises(ExportError, match="exists already"):
-        export(ExportRequest("onnx", out=precious))
-    with pytest.raises(ExportError, match="not a bundle"):
-        export(ExportRequest("onnx", out=precious, force=True))
-    assert (precious / "thesis.txt").read_text() == "years"
-    old = tmp_path / "old"
-    shutil.copytree(bundle_fp32, old)
-    assert "refiner_unrolled" not in export(ExportRequest("onnx", out=old, force=True)).bundle.manifest.stages
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["old", "precious"]
 
 
 def test_an_empty_folder_is_filled_with_force(tmp_path: Path) -> None:
