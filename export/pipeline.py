@@ -29,7 +29,7 @@ from qlot.model.checkpoint import CheckpointError, checkpoint_metadata, file_sha
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout, LayoutError, load_layout
 from qlot.model.qlot import QLOT
-from qlot.model.torch_network import TorchNetwork, write_mask
+from qlot.model.torch_network import TorchNetwork, one_thread, write_mask
 from qlot.model.weights import shipped_weights, weights_path
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.limits import printable
@@ -46,6 +46,7 @@ from qlot.runtime.progress import Progress
 from qlot.runtime.quiet import quiet
 
 
+@one_thread()
 def export(request: ExportRequest, progress: Progress = lambda _: None) -> ExportResult:
     """Export, verify and write a bundle.
 

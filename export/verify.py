@@ -19,7 +19,7 @@ from qlot.export.report.page import Findings, check_place, write_page
 from qlot.model.checkpoint import file_sha256
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout
-from qlot.model.torch_network import TorchNetwork, write_mask
+from qlot.model.torch_network import TorchNetwork, one_thread, write_mask
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import LayoutSpec
 from qlot.runtime.network.bundle_network import BundleNetwork
@@ -27,6 +27,7 @@ from qlot.runtime.network.bundle_network import BundleNetwork
 __all__ = ["print_levels", "verify_against_torch"]
 
 
+@one_thread()
 def verify_against_torch(bundle: Bundle, checkpoint: str | None = None, page: Path | None = None) -> Levels:
     """Hold a bundle against its checkpoint in float32 PyTorch over the parity frames of the sample clip.
 

@@ -36,7 +36,7 @@ from qlot.export.targets.onnx.converter import OnnxConverter
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout
 from qlot.model.qlot import QLOT
-from qlot.model.torch_network import TorchNetwork, write_mask
+from qlot.model.torch_network import TorchNetwork, one_thread, write_mask
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import StageName, StageSpec, TrackerSpec
 from qlot.runtime.geometry import FloatArray
@@ -225,6 +225,7 @@ class Study:
         return np.array(cold), _distances(results[1:], wanted[1:])
 
 
+@one_thread()
 def prepare(model: QLOT, layout: Layout, metadata: Mapping[str, str], calibration: FrameSet | None) -> Study:
     """Return a network with its reference run over the parity clip, and its calibration inputs.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import qlot.export
 from qlot.assets import sample_clip
@@ -52,14 +53,27 @@ class Exported:
     result: ExportResult
     page: Path
     heard: list[str]
+    threads: set[int]  # of PyTorch, while it went on
 
 
 @pytest.fixture(scope="module")
 def eyes(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("eyes")
-    page, heard = folder / "page.html", list[str]()
-    result = qlot.export.export("onnx", folder / "out", layout="eyes", golden=False, report=page, progress=heard.append)
-    return Exported(result, page, heard)
+    page, heard, threads = folder / "page.html", list[str](), set[int]()
+
+    def note(line: str) -> None:
+        heard.append(line)
+        threads.add(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)  # what the tests run with is one
+    try:
+        result = qlot.export.export("onnx", folder / "out", layout="eyes", golden=False, report=page, progress=note)
+        threads_after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert threads_after == 2
+    return Exported(result, page, heard, threads)
 
 
 def test_the_public_function_is_the_whole_export(eyes: Exported) -> None:
@@ -69,6 +83,11 @@ def test_the_public_function_is_the_whole_export(eyes: Exported) -> None:
     assert written.parity is not None
     assert "passed" in eyes.page.read_text() and "FAILED" not in eyes.page.read_text()
     assert sorted(p.name for p in eyes.page.parent.iterdir()) == ["out", "page.html"]
+
+
+def test_pytorch_waits_for_no_thread_of_its_own(eyes: Exported) -> None:
+    """Two threads of which one has no core spend ten times as long, so an export has one."""
+    assert eyes.threads == {1}
 
 
 def test_the_public_function_is_light_to_import_and_refuses(tmp_path: Path) -> None:
