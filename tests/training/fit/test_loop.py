@@ -340,7 +340,7 @@ def test_two_processes_are_one_run(tmp_path: Path) -> None:
     one, two = (read_journal(tmp_path / n / log)[-1] for n in ("one", "two"))
     del one["frames_per_s"], two["frames_per_s"]
     assert two == pytest.approx(one, abs=1e-5)
-    assert done.stdout.count("Progress(step=6") == 1  # one of them speaks
+    assert done.stdout.count("StepReport(step=6") == 1  # one of them speaks
 
 
 def test_fewest_frames(tmp_path: Path) -> None:
