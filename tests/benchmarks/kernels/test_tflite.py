@@ -10,7 +10,7 @@ from tests.benchmarks.kernels.agree import disagreeing, needs, write_all
 
 pytestmark = pytest.mark.slow
 
-# LiteRT rounds this one's first step apart between kernels, by up to 0.66 px: docs/measured/2026-11-30-int8-portability.md
+# LiteRT rounds the first step apart between kernels, by up to 0.66 px (docs/measured/2026-11-30-int8-portability.md).
 ROUNDED_APART = {"final-w8a8"}
 
 
