@@ -39,7 +39,7 @@ demo: install
 pytest = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: install
-	$(call say,Running the tests (about four minutes on two cores))
+	$(call say,Running the tests: some minutes on two cores)
 	$(pytest)
 
 test-slow: install
