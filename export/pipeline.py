@@ -113,14 +113,13 @@ class _Build:
         metadata = checkpoint_metadata(self.path)
         confidence = confidence_of(metadata, reference, self.model.config, self.layout, self.progress)
         spec = tracker_spec(self.model.config, self.layout, confidence)
-        self.progress(f"tracking {PARITY_LENGTH} parity frames in PyTorch")
-        expected = record_levels(reference, spec, held_back)
-
         lowering = self.request.lowering or self.converter.default_lowering
         points = torch.tensor(self.layout.points, dtype=torch.float32)
         fused = fuse(self.model, points, mask=write_mask(self.layout), lowering=lowering)
         stages = self.converter.declare(make_stages(fused, self.request.unrolled))
-        feeds = self._record(stages, spec)
+        feeds = self._record(stages, spec)  # first: a clip that will not do is refused at once
+        self.progress(f"tracking {PARITY_LENGTH} parity frames in PyTorch")
+        expected = record_levels(reference, spec, held_back)
         packed = self._convert(stages, feeds)
 
         writer.write_graphs(folder, packed)

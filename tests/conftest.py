@@ -48,5 +48,5 @@ def _exported(scheme: str, tmp_path_factory: pytest.TempPathFactory, worker_id: 
     out = base / f"bundle-{scheme}"
     with FileLock(f"{out}.lock"):
         if not out.exists():
-            export(ExportRequest("onnx", scheme, unrolled=4 if scheme == "fp32" else None, out=out))
+            export(ExportRequest("onnx", scheme, unrolled=2 if scheme == "fp32" else None, out=out))
     return out

@@ -53,7 +53,7 @@ def matrix(bundles: Sequence[Bundle], kernels: Sequence[str], cache: Path | None
             for (bundle, host), recording in zip(chosen, found, strict=True):
                 golden = bundle.golden()
                 assert golden is not None  # or record() had refused
-                yield Cell(bundle, kernel, agreement(recording, host, golden, bundle.manifest.scheme.name))
+                yield Cell(bundle, kernel, agreement(recording, host, golden))
 
 
 def emulate(bundles: Sequence[Bundle], kernel: str, target: Target, cache: Path | None = None) -> list[Recording]:

@@ -180,28 +180,30 @@ PLANS: dict[Scheme, SchemePlan] = {
     ),
     "w8a8": SchemePlan(
         "w8a8",
+        # The refiner's activations stay float. Its softmaxes and exponentials differ between processors in the last
+        # bit; int8 behind them would turn one such bit, once in a few frames, into 0.6 px. It would save 1 % of a
+        # frame's time with `nano` and 4 with `final` (docs/measured/2026-11-30-int8-portability.md).
         {
             "extractor stem": "int8",
             "extractor convolutions": "int8",
-            "refiner hidden linears": "int8",
+            "refiner hidden linears": "int8 weights",
             "refiner slots": "int8 weights",
         },
         {
             "extractor convolutions": "int8 weights per output channel, uint8 activations per tensor, "
             "int32 sums, static",
-            "refiner hidden linears": "int8 weights per output channel, uint8 inputs per tensor, int32 sums, "
-            "float32 outputs, static",
+            "refiner hidden linears": "int8 weights per output channel, float32 arithmetic",
             "refiner slots": _SLOTS,
             "kept float": _KEPT,
         },
-        tolerance=ToleranceSpec(px=1.5, log_sigma=1.0),
+        tolerance=ToleranceSpec(px=1.5, log_sigma=0.3),
         median_px=0.25,
         psnr=30.0,
         hidden=0.5,
         calibrated=True,
         flicker=0.1,
         flicker_moving=0.1,
-        flicker_at_rest=0.25,  # should be 0.1 as well, and is missed: docs/parity.md says by how much
+        flicker_at_rest=0.15,  # should be 0.1 as well, and Core ML misses it: docs/parity.md says by how much
     ),
     "palette6": _experimental(
         "palette6",
@@ -235,8 +237,6 @@ _ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
         **_HALF_STORED,
         "extractor convolutions": "int8 weights per output channel, uint8 activations per tensor, int32 sums, static; "
         f"{_PAIRS}; the stem float32, of whole numbers whose sums are exact",
-        "refiner hidden linears": "int8 weights per output channel, uint8 inputs per tensor, int32 sums, float32 "
-        f"outputs, static; {_PAIRS}",
     },
     ("tflite", "w8"): {**_HALF_STORED, **_SLOTS_OF_ALL_HEADS},
     ("tflite", "fp16"): {
@@ -248,8 +248,6 @@ _ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
         **_HALF_STORED,
         **_SLOTS_OF_ALL_HEADS,
         "extractor convolutions": "int8 weights per output channel, int8 activations per tensor, int32 sums, static",
-        "refiner hidden linears": "int8 weights per output channel, int8 inputs and outputs per tensor, int32 sums, "
-        "static",
     },
     ("coreml", "w8"): {**_HALF_STORED, **_SLOTS_OF_ALL_HEADS},
     ("coreml", "fp16"): {
@@ -261,8 +259,6 @@ _ON_TARGET: dict[tuple[Target, Scheme], dict[str, str]] = {
         **_SLOTS_OF_ALL_HEADS,
         "extractor convolutions": "int8 weights per output channel, int8 inputs and outputs per tensor, "
         "static; float16 between; products of int8 where the hardware has them, else of the same values in float16",
-        "refiner hidden linears": "int8 weights per output channel, int8 inputs and outputs per tensor, "
-        "static; products of int8 where the hardware has them, else of the same values in float16",
     },
 }
 

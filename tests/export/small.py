@@ -5,6 +5,7 @@ Tracing takes seconds, so every graph is made once in a test run.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -13,15 +14,17 @@ from typing import cast
 
 import numpy as np
 import torch
+from onnx import ModelProto
 
 from qlot.export.bundle import writer
 from qlot.export.bundle.spec import tracker_spec
 from qlot.export.calibration.record import RecordedInputs, RecordingNetwork
+from qlot.export.graphs.half import is_half
 from qlot.export.graphs.schemes import PLANS
 from qlot.export.graphs.stages import Stage, make_stages
 from qlot.export.parity.reference import first_frames
 from qlot.export.targets.base import Graph, Packed
-from qlot.export.targets.onnx.convert import convert
+from qlot.export.targets.onnx.convert import convert, trace, under
 from qlot.model.config import QLOTConfig, StageConfig
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout, load_layout
@@ -105,8 +108,19 @@ def graph(lowering: Lowering, name: str, scheme: Scheme = "fp32") -> Graph:
 
 @functools.cache
 def _graph(lowering: Lowering, name: str, scheme: Scheme) -> Graph:
-    feeds = recorded(lowering)[stage(lowering, name).name] if PLANS[scheme].calibrated else None
-    return convert(stage(lowering, name), PLANS[scheme], feeds)
+    plan, made = PLANS[scheme], stage(lowering, name)
+    feeds = recorded(lowering)[made.name] if plan.calibrated else None
+    return convert(made, plan, feeds) if is_half(plan) else under(traced(lowering, name), made, plan, feeds)
+
+
+def traced(lowering: Lowering, name: str) -> ModelProto:
+    """Return a copy of a stage's traced graph, which a test may change."""
+    return copy.deepcopy(_traced(lowering, name))
+
+
+@functools.cache
+def _traced(lowering: Lowering, name: str) -> ModelProto:
+    return trace(stage(lowering, name))
 
 
 def crops(frames: int, seed: int = 0) -> np.ndarray:

@@ -35,7 +35,7 @@ def test_the_written_bundle_opens_and_says_what_it_is(bundle_fp32: Path) -> None
     bundle = Bundle.open(bundle_fp32)
     manifest = bundle.manifest
     assert set(manifest.stages) == {"extractor", "refiner", "refiner_unrolled"}
-    assert manifest.stages["refiner_unrolled"].iterations == 4
+    assert manifest.stages["refiner_unrolled"].iterations == 2
     assert manifest.scheme.calibration is None
     assert manifest.parity is not None
     assert manifest.parity.frames == 120
@@ -107,6 +107,7 @@ def test_a_bundle_without_golden_says_so_and_cannot_be_verified(eyes: Exported) 
         replay(bundle)
 
 
+@pytest.mark.slow
 def test_a_parity_failure_is_the_error_whatever_else_lies_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +133,7 @@ def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
     assert (precious / "thesis.txt").read_text() == "years"
 
 
+@pytest.mark.slow
 def test_a_bundle_is_replaced_though_its_report_fails_in_the_end(
     bundle_fp32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +274,7 @@ def test_a_clip_without_a_face_is_refused(tmp_path: Path) -> None:
         export(ExportRequest("onnx", "int8", calibration=folder, out=tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_beyond_the_tolerance_nothing_is_written(tmp_path: Path) -> None:
     """Negative control: ranges calibrated on a washed-out clip saturate on real frames."""
     clip = _clip(tmp_path / "pale.mp4", 60, gain=0.3, offset=90)

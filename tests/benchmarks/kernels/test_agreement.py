@@ -26,25 +26,16 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recording, Golde
     return record(bundle), golden
 
 
-@pytest.mark.parametrize(
-    ("place", "scheme", "passed"),
-    [
-        (np.s_[:0], "w8a8", True),
-        (np.s_[0, 0, 2, 0], "w8a8", False),  # one landmark after the first step, which starts alike everywhere
-        (np.s_[1, 0, 2, 0], "w8a8", True),  # one later: rounding
-        (np.s_[1, 0, 2, 0], "fp32", False),
-        (np.s_[:, :, :4, 0], "w8a8", False),
-        (np.s_[1:, :, :, 0], "fp32", False),
-    ],
-)
+@pytest.mark.parametrize("place", [np.s_[0, 0, 2, 0], np.s_[1, 0, 2, 1], np.s_[1:, :, :, 0]])
 @pytest.mark.parametrize("value", [0.06, np.nan])
-def test_agreement(
-    recorded: tuple[Recording, GoldenSequence], place: object, scheme: str, passed: bool, value: float
+def test_one_landmark_of_one_frame_is_enough_to_disagree(
+    recorded: tuple[Recording, GoldenSequence], place: object, value: float
 ) -> None:
     host, golden = recorded
     landmarks = host.landmarks.copy()
+    assert agreement(replace(host, landmarks=landmarks), host, golden).passed
     landmarks[place] += value
-    assert agreement(replace(host, landmarks=landmarks), host, golden, scheme).passed is passed
+    assert not agreement(replace(host, landmarks=landmarks), host, golden).passed
 
 
 def test_a_processor_with_other_instructions_is_refused() -> None:

@@ -52,8 +52,8 @@ def test_the_groups_name_modules_of_the_real_network(lowering: str) -> None:
     kinds = (nn.Linear, HeadedLinear)
     linears = [n for n, m in module.named_modules() if isinstance(m, kinds) and "refiner." in n]
     named = {n.removeprefix("model.refiner.") for n in linears}
-    assert {n for n in named if plan.quantised(f"model.refiner.{n}") == "int8"} == HIDDEN_LINEARS
-    assert {n for n in named if plan.quantised(f"model.refiner.{n}") == "int8 weights"} == SLOTS
+    assert {n for n in named if plan.quantised(f"model.refiner.{n}") == "int8 weights"} == HIDDEN_LINEARS | SLOTS
+    assert {plan.quantised(f"model.refiner.{n}") for n in named} == {"int8 weights", "float32"}  # no int8 activations
     for kept in ("heads", "delta", "covariance", "gates", "mixer.read_logits", "encoder.film"):
         assert kept in named
         assert plan.quantised(f"model.refiner.{kept}") == "float32"

@@ -18,7 +18,7 @@ from qlot.export.bundle.spec import tracker_spec
 from qlot.export.graphs.schemes import LEAST_VALUES, PLANS
 from qlot.export.sensitivity import measure as sensitivity
 from qlot.export.sensitivity.measure import WHOLE, Cost, QuantisedScheme, Study, alone, units
-from qlot.export.targets.onnx.convert import module_paths, trace
+from qlot.export.targets.onnx.convert import module_paths
 from qlot.model.torch_network import TorchNetwork
 from qlot.runtime.bundle.manifest import ConfidenceSpec
 from tests.export import small
@@ -44,7 +44,7 @@ def costs(scheme: QuantisedScheme) -> dict[str, Cost]:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_every_weight_is_in_exactly_one_group(name: str) -> None:
-    traced = trace(small.stage("windowed", name))
+    traced = small.traced("windowed", name)
     paths = module_paths(traced)
     values = {t.name: int(np.prod(t.dims)) for t in traced.graph.initializer if t.data_type == TensorProto.FLOAT}
     weights = [

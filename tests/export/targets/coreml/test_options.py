@@ -117,6 +117,7 @@ def test_with_all_targets_core_ml_alone_gets_them(monkeypatch: pytest.MonkeyPatc
 
 
 def test_bytes_of_a_target_that_has_no_images_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("coremltools", reason="needs the extra coreml")
     folder = small.write_bundle(
         tmp_path / "b", {n: small.graph("windowed", n) for n in ("extractor", "refiner")}, target="onnx"
     )

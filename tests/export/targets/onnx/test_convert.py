@@ -26,7 +26,7 @@ from qlot.model.backbone import LearnableAffine
 from qlot.model.fuse import fuse
 from qlot.model.qlot import Lowering
 from tests.export import small
-from tests.export.modules import HIDDEN_LINEARS, SOURCE_FILE
+from tests.export.modules import SOURCE_FILE
 
 STAGES = ("extractor", "refiner", "refiner_unrolled")
 GRAPHS: list[tuple[Lowering, str]] = [("dense", n) for n in STAGES[:2]] + [("windowed", n) for n in STAGES]
@@ -176,9 +176,8 @@ def test_macs_are_what_the_modules_do() -> None:
     assert small.graph("windowed", "extractor").macs == counted
 
 
-@functools.cache
 def _traced(name: str) -> ModelProto:
-    return trace(small.stage("windowed", name))
+    return small.traced("windowed", name)
 
 
 @functools.cache
@@ -219,22 +218,15 @@ def test_int8_is_every_convolution_behind_the_stem_and_neither_maps_nor_context(
     assert paths[gemm.name] == "model.pyramid.context"
 
 
-def test_int8_is_the_hidden_linears_of_the_refiner_and_nothing_else() -> None:
-    model, paths = _quantised("refiner")
-    found = [paths[n].removeprefix("model.refiner.") for n in _integer_products(model)]
-    assert sorted(found) == sorted(HIDDEN_LINEARS)
-    quantised = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]
-    assert {n.input[0] for n in quantised} == {n.input[0] for n in _integer_inputs(model)}  # inputs only, no outputs
+@pytest.mark.parametrize("name", STAGES[1:])
+def test_the_refiner_rounds_no_activation(name: str) -> None:
+    """Floats differ between processors in the last bit, which int8 behind them would make half a pixel of."""
+    assert small.graph("windowed", name, "w8a8").data == small.graph("windowed", name, "w8").data
+    assert "QuantizeLinear" not in small.graph("windowed", name, "w8a8").ops
 
 
-def _integer_inputs(model: ModelProto) -> list[NodeProto]:
-    makers = {output: node for node in model.graph.node for output in node.output}
-    return [makers[data.input[0]] for data, _ in _integer_products(model).values()]
-
-
-@pytest.mark.parametrize("name", STAGES[:2])
-def test_int8_means_what_the_rules_say(name: str) -> None:
-    model, _ = _quantised(name)
+def test_int8_means_what_the_rules_say() -> None:
+    model, _ = _quantised("extractor")
     constants = {t.name: t for t in model.graph.initializer}
     for data, weight in _integer_products(model).values():
         w, scale = constants[weight.input[0]], constants[weight.input[1]]
@@ -309,8 +301,8 @@ def test_threads_of_the_calibration_do_not_spin(monkeypatch: pytest.MonkeyPatch)
         return engine(*arguments, **settings)
 
     monkeypatch.setattr(ort, "InferenceSession", watched)
-    model = _traced("refiner")
-    quantise(model, plan_for("onnx", "w8a8"), module_paths(model), small.recorded("windowed")["refiner"][:2])
+    model = _traced("extractor")
+    quantise(model, plan_for("onnx", "w8a8"), module_paths(model), small.recorded("windowed")["extractor"][:2])
     assert found and set(found) == {"0"}
     assert type(ort.SessionOptions()).__module__.startswith("onnxruntime")  # whoever comes next has his own again
 

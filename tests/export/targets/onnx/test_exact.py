@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import onnx
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qlot.export.graphs.schemes import plan_for
-from qlot.export.targets.onnx.convert import convert, module_paths, trace
+from qlot.export.targets.onnx.convert import convert, module_paths
 from qlot.export.targets.onnx.exact import float_stem
 from qlot.export.targets.onnx.int8 import quantise
 from tests.export import small
@@ -83,7 +84,7 @@ def test_no_bit_depends_on_precision_or_engine(seed: int) -> None:
 
 def test_the_stem_as_it_was_differs() -> None:
     """The control: without the rounding, float32 and float64 do not agree to the bit."""
-    model, image = trace(small.stage("windowed", "extractor")), small.images(1)[0]
+    model, image = small.traced("windowed", "extractor"), small.images(1)[0]
     entry = next(n.input[0] for n in extractor().graph.node if n.op_type == "QuantizeLinear")
     nodes = list(model.graph.node)
     end = next(i for i, n in enumerate(nodes) if n.output[0] == entry)
@@ -95,9 +96,10 @@ def test_the_stem_as_it_was_differs() -> None:
 
 
 def test_only_a_stem_is_rewritten() -> None:
-    traced = trace(small.stage("windowed", "refiner"))
-    paths = module_paths(traced)
-    quantised = quantise(traced, plan_for("onnx", "w8a8"), paths, small.recorded("windowed")["refiner"])
+    traced, plan = small.traced("windowed", "refiner"), plan_for("onnx", "w8a8")
+    plan = dataclasses.replace(plan, arithmetic={"refiner hidden linears": "int8"})  # as only a study has it
+    quantised = quantise(traced, plan, module_paths(traced), small.recorded("windowed")["refiner"])
+    assert "QuantizeLinear" in {n.op_type for n in quantised.graph.node}
     assert not float_stem(quantised) and not [n for n in quantised.graph.node if n.op_type == "Round"]
     assert not float_stem(traced)  # nothing is quantised
 

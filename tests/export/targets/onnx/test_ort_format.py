@@ -55,8 +55,7 @@ def test_it_computes_what_the_onnx_graph_does(scheme: Scheme) -> None:
 def test_int8_stays_int8() -> None:
     ops = packed("w8a8").graphs["extractor"].ops
     assert ops["QLinearConv"] > 20
-    assert packed("w8a8").graphs["refiner"].ops["QGemm"] == 11
-    assert not {"QLinearConv", "QGemm"} & packed("fp32").graphs["extractor"].ops.keys()
+    assert "QLinearConv" not in packed("fp32").graphs["extractor"].ops
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -11,7 +11,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from qlot.export.graphs.schemes import LEAST_VALUES, PLANS
-from qlot.export.targets.onnx.convert import module_paths, trace
+from qlot.export.targets.onnx.convert import module_paths
 from qlot.export.targets.onnx.storage import store
 from qlot.runtime.bundle.manifest import Scheme
 from tests.export import small
@@ -38,8 +38,7 @@ def test_no_large_weight_is_stored_in_float32(name: str, scheme: Scheme) -> None
 
 @pytest.mark.parametrize("name", STAGES)
 def test_w8_stores_exactly_the_planned_weights_as_int8(name: str) -> None:
-    stage = small.stage("windowed", name)
-    traced = trace(stage)
+    traced = small.traced("windowed", name)
     paths = module_paths(traced)
     weights = {n.input[1]: paths[n.name] for n in traced.graph.node if n.op_type in ("Conv", "Gemm", "MatMul")}
     store(traced, PLANS["w8"], paths)

@@ -78,7 +78,10 @@ def test_the_schemes_err_in_their_order_and_shrink_the_file(name: str) -> None:
     errors = {s: relative(run(graph(name, s).data, name, feeds), wanted) for s in SCHEMES}
     assert errors["fp32"] < 1e-5 < errors["fp16"] < 2e-3
     assert errors["fp16"] < errors["w8"] < 0.1
-    assert errors["w8"] < errors["w8a8"] < 0.3
+    if name == "extractor":
+        assert errors["w8"] < errors["w8a8"] < 0.3
+    else:  # the refiner rounds no activation
+        assert errors["w8"] == errors["w8a8"] and "QUANTIZE" not in graph(name, "w8a8").ops
     sizes = {s: len(graph(name, s).data) for s in SCHEMES}
     assert sizes["w8"] < sizes["fp16"] < sizes["fp32"]
     assert sizes["w8a8"] < sizes["fp32"]
