@@ -181,8 +181,8 @@ PLANS: dict[Scheme, SchemePlan] = {
     "w8a8": SchemePlan(
         "w8a8",
         # The refiner's activations stay float. Its softmaxes and exponentials differ between processors in the last
-        # bit; int8 behind them would turn one such bit, once in a few frames, into 0.6 px. It would save 1 % of a
-        # frame's time with `nano` and 4 with `final` (docs/measured/2026-11-30-int8-portability.md).
+        # bit; int8 behind them would turn one such bit, once in a few frames, into 0.6 px. It would save 0 to 8 % of a
+        # frame's instructions on ARM (docs/measured/2026-11-30-int8-portability.md).
         {
             "extractor stem": "int8",
             "extractor convolutions": "int8",

@@ -27,8 +27,11 @@ def convert(stage: Stage, plan: SchemePlan, calibration: StageInputs | None) -> 
     """Convert a stage.
 
     Raises:
-        TargetError: the exporter failed, or the result is not a valid opset 18 graph.
+        TargetError: the plan needs calibration inputs and there are none; the exporter failed; or the result is not a
+            valid opset 18 graph.
     """
+    if plan.calibrated and not calibration:
+        raise TargetError(f"scheme {plan.name} needs calibration inputs for the {stage.name}")
     return under(trace(to_half(stage, plan) if is_half(plan) else stage), stage, plan, calibration)
 
 
@@ -38,14 +41,12 @@ def under(
     """Put a traced stage under a scheme. The traced graph may be changed; for `ranges` see `quantise`.
 
     Raises:
-        TargetError: the plan needs calibration inputs and there are none, or the result is not a valid opset 18 graph.
+        TargetError: the result is not a valid opset 18 graph.
     """
     macs = count_macs(model)
     paths = module_paths(model)
     if plan.calibrated:
-        if not calibration:
-            raise TargetError(f"scheme {plan.name} needs calibration inputs for the {stage.name}")
-        model = quantise(model, plan, paths, calibration, ranges)
+        model = quantise(model, plan, paths, calibration or (), ranges)
     store(model, plan, paths)
     _strip(model)
     model.ir_version = IR_VERSION

@@ -62,6 +62,7 @@ def test_computes_what_the_model_computes(model: QLOT, feeds: dict[str, torch.Te
     assert np.abs(landmarks.numpy() - expected(model, feeds, 1))[..., :2].max() > 10 * TOLERANCE
 
 
+@pytest.mark.slow  # tracing takes a quarter of a minute
 def test_its_graph_does_so_in_the_engine() -> None:
     """With a network that is exported in a moment: the graph has the same operators at any size."""
     model, layout = small.network(), small.layout()

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qlot.export.graphs.schemes import plan_for
-from qlot.export.targets.onnx.convert import convert, module_paths
+from qlot.export.targets.onnx.convert import module_paths, under
 from qlot.export.targets.onnx.exact import float_stem
 from qlot.export.targets.onnx.int8 import quantise
 from tests.export import small
@@ -23,8 +23,8 @@ from tests.export import small
 
 @functools.cache
 def data() -> bytes:
-    feeds = small.recorded("windowed")["extractor"]
-    return convert(small.stage("windowed", "extractor"), plan_for("onnx", "w8a8"), feeds).data
+    stage, feeds = small.stage("windowed", "extractor"), small.recorded("windowed")["extractor"]
+    return under(small.traced("windowed", "extractor"), stage, plan_for("onnx", "w8a8"), feeds).data
 
 
 def extractor() -> ModelProto:
