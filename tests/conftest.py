@@ -9,8 +9,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# A run started in the background inherits an ignored Ctrl-C, and so would every process that the tests interrupt.
+# A run started in the background or by nohup inherits ignored signals, and so would every process that the tests stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Timing never decides a test: on a busy machine any example may take longer than the deadline that is usual.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")

@@ -17,6 +17,7 @@ def code_of(*arguments: object) -> object:
     return stop.value.code
 
 
+@pytest.mark.slow
 def test_all_levels_are_printed_and_written(
     bundle_fp32: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

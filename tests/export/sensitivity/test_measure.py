@@ -62,6 +62,7 @@ def test_every_weight_is_in_exactly_one_group(name: str) -> None:
     assert named == {u.name for u in UNITS if u.stage == name}
 
 
+@pytest.mark.slow  # every group of both stages is converted
 @pytest.mark.parametrize("scheme", ["w8", "w8a8"])
 def test_each_group_costs_something_and_the_whole_more_than_most(scheme: QuantisedScheme) -> None:
     found = costs(scheme)
@@ -86,6 +87,7 @@ def test_only_the_group_changes() -> None:
     assert max(np.prod(t.dims) for t in graph.graph.initializer if t.data_type == TensorProto.FLOAT) >= LEAST_VALUES
 
 
+@pytest.mark.slow
 def test_a_group_that_matches_nothing_costs_nothing() -> None:
     """The negative control: what is measured is the group's, not the measurement's own noise."""
     unit = dataclasses.replace(UNITS[0], paths=re.compile("nowhere"))
@@ -128,6 +130,7 @@ def test_what_cannot_be_measured_is_refused_at_once(
     assert [p.name for p in tmp_path.iterdir()] == ["there.json"]
 
 
+@pytest.mark.slow
 def test_the_table_and_the_file_say_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

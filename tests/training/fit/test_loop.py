@@ -230,6 +230,7 @@ class _Stuck(Blobs):
 
 def test_a_data_process_that_hangs_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "PATIENCE", 1)
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)  # what PyTorch waits for each process
     with pytest.raises(TrainingError, match="no batch has come for 1 s"):
         _run(tmp_path, source=_Stuck(POINTS), workers=1)
 
