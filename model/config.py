@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from typing import Any
 
 
@@ -129,28 +129,31 @@ def _numbers(value: object) -> Iterator[object]:
         yield value
 
 
+# For phones; docs/measured/2026-11-23-nano-sizes.md has the study it was chosen by.
+_NANO = QLOTConfig(
+    preset="nano",
+    image_size=112,
+    stem=(16, 16),
+    stages=(
+        StageConfig(16, 16, 32, 1, False, False, 3, 1),
+        StageConfig(32, 32, 64, 1, True, False, 3, 1),
+        StageConfig(64, 64, 160, 1, True, True, 5, 2),
+        StageConfig(160, 64, 128, 1, False, True, 5, 2),
+    ),
+    channels=48,
+    lateral=64,
+    correlation_kernels=(1, 1, 1),  # every level is a map: nothing is gathered from features
+    branch_channels=(8, 9, 12),
+    state_width=16,
+    feature_width=64,
+    hidden_width=48,
+    mixer_key=12,
+    head_width=24,
+)
+
 PRESETS: dict[str, QLOTConfig] = {
     "final": QLOTConfig(),
     "final128": QLOTConfig(preset="final128", image_size=128),
-    # For phones; docs/measured/2026-11-23-nano-sizes.md has the study it was chosen by.
-    "nano": QLOTConfig(
-        preset="nano",
-        image_size=112,
-        stem=(16, 16),
-        stages=(
-            StageConfig(16, 16, 32, 1, False, False, 3, 1),
-            StageConfig(32, 32, 64, 1, True, False, 3, 1),
-            StageConfig(64, 64, 160, 1, True, True, 5, 2),
-            StageConfig(160, 64, 128, 1, False, True, 5, 2),
-        ),
-        channels=48,
-        lateral=64,
-        correlation_kernels=(1, 1, 1),  # every level is a map: nothing is gathered from features
-        branch_channels=(8, 9, 12),
-        state_width=16,
-        feature_width=64,
-        hidden_width=48,
-        mixer_key=12,
-        head_width=24,
-    ),
+    "nano": _NANO,
+    "base": replace(_NANO, preset="base", image_size=160),  # the same network, with twice the pixels where eyes are
 }

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, Sampler
 from qlot.training.data.augment import Augment
 from qlot.training.data.clip import Array, Clip, DataError, Source
 from qlot.training.data.crops import Disturbance, crop_clip
+from qlot.training.data.eyes import eye_sides
 
 Sample = tuple[NDArray[np.uint8], Array, Array, NDArray[np.bool_]]
 
@@ -41,6 +42,7 @@ class SampleMaker:
     landmarks: int  # N of every sample, so that layouts mix in one batch
     disturbance: Disturbance
     augment: Augment
+    eyes: float = 1.0  # how many times as often a landmark of an eye is drawn as another
     mirror: bool = True
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Sample:
@@ -64,7 +66,9 @@ class SampleMaker:
         count = len(clip.queries)
         if count == self.landmarks:
             return clip
-        chosen = rng.permutation(count)[: self.landmarks]
+        odds = np.where(eye_sides(clip.queries) == 0, 1.0, self.eyes)
+        drawn = min(count, self.landmarks)
+        chosen = rng.choice(count, drawn, replace=False, p=odds / odds.sum())
         valid = clip.valid[:, chosen]
         if count < self.landmarks:
             fill = rng.integers(0, count, self.landmarks - count)

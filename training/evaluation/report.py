@@ -79,6 +79,8 @@ def _show_video(result: VideoResult, console: Console, tracking: int) -> None:
     )
     for run in result.runs:
         console.print(_run(run))
+        if any(clip.eyes for clip in run.clips):
+            console.print(_eyes(run))
     if len(result.runs) == 2:
         console.print(_difference(result.runs[0].totals, result.runs[1].totals), highlight=False)
 
@@ -103,6 +105,15 @@ def _run(run: VideoRun) -> Table:
     )  # fmt: skip
     if t.nme_ratio is not None:
         table.caption = f"NME over that of the stills in the same layout: {t.nme_ratio:.2f}"
+    return table
+
+
+def _eyes(run: VideoRun) -> Table:
+    title = "eyes against the labels: aperture over frames, share of the blinks' depth and of the pupils' movement"
+    table = _table("clip", "aperture\nr", "blink\ndepth %", "pupils\n%", title=title)
+    for clip in run.clips:
+        if e := clip.eyes:
+            table.add_row(clip.source, _number(e.aperture_r), _percent(e.blink_depth, 0), _percent(e.pupils, 0))
     return table
 
 

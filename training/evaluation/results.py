@@ -93,6 +93,14 @@ class Stability(_Part):
     label_flicker: Finite | None  # the same of the raw labels, over the same frames
 
 
+class EyesResult(_Part):
+    """How eyes that open, close and look about were followed, mean of both; None where the labels hold nothing."""
+
+    aperture_r: Finite | None  # correlation over frames with the labels' aperture
+    blink_depth: Finite | None  # share of the labels' depth
+    pupils: Finite | None  # share of the pupils' movement between the corners
+
+
 class ClipResult(_Part):
     """One video."""
 
@@ -108,6 +116,7 @@ class ClipResult(_Part):
     groups: dict[str, Finite]
     coverage: dict[str, Finite]  # as for stills, over tracked frames
     stability: Stability
+    eyes: EyesResult | None  # of layouts with lids in order
     milliseconds: Finite  # median per frame, tracker included
 
 

@@ -18,6 +18,7 @@ from qlot.runtime.network.state import State
 from qlot.runtime.tracking.result import TrackResult
 from qlot.runtime.tracking.tracker import Tracker
 from qlot.training.data.clip import Array, Clip, DataError
+from qlot.training.evaluation.eyes import eyes_of
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.results import ClipResult, Normaliser, VideoTotals
 from qlot.training.evaluation.scores import covered, group_errors, normalisers, stability
@@ -144,6 +145,7 @@ def score_clip(track: TrackedClip, layout: LayoutSpec, protocol: EvaluationProto
         groups=group_errors(track.predictions, clip.landmarks, valid, normaliser, layout),
         coverage=covered(track.predictions, clip.landmarks, track.covariances, valid, protocol),
         stability=stability(track.predictions, clip.landmarks, valid, protocol),
+        eyes=eyes_of(track.predictions, clip.landmarks, valid, layout),
         milliseconds=float(np.median(track.milliseconds)),
     )
 

@@ -190,7 +190,8 @@ class Run:
 
     def _loader(self, begin: int, fabric: Any) -> Any:
         recipe = self.recipe
-        make = SampleMaker(recipe.config().image_size, recipe.landmarks, recipe.disturbance, Augment(recipe.augment))
+        size, augment = recipe.config().image_size, Augment(recipe.augment)
+        make = SampleMaker(size, recipe.landmarks, recipe.disturbance, augment, recipe.eyes)
         data = Delivery(Mixture(self.sources, make, recipe.frames, recipe.batch, recipe.seed))
         steps = Steps(begin, recipe.steps, recipe.micro, fabric.global_rank, fabric.world_size)
         return DataLoader(

@@ -29,6 +29,18 @@ def position_loss(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return masked_mean((predicted - target).square().sum(-1).add(1e-12).sqrt(), valid)
 
 
+def shape_loss(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean distance of a part's landmarks from the target once the part lies where the target does.
+
+    How far lids are apart and where in the eye a pupil is, whatever the error of the whole. (..., N, 2), (..., N, 2),
+    (..., N) of the part alone -> ().
+    """
+    off = torch.where(valid[..., None], predicted - target, 0.0)
+    count = valid.sum(-1, keepdim=True)
+    off = off - (off.sum(-2) / count.clamp(min=1))[..., None, :]
+    return masked_mean(off.square().sum(-1).add(1e-12).sqrt(), valid & (count > 1))
+
+
 def covariance_matrices(parameters: Tensor) -> Tensor:
     """Return [[sx^2, rho sx sy], [., sy^2]]. (..., 3) -> (..., 2, 2), float32 at least: bfloat16 rounds 0.999 to 1."""
     parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))

@@ -26,10 +26,12 @@ class SourceSpec(_Strict):
     """One source and the share of the samples that it gets."""
 
     kind: Literal["faces", "video", "synthetic", "faceless", "wflw", "wflw-v", "300w"]
-    path: str  # relative to the data folder
+    path: str  # relative to the data folder; of kind video, a * stands for several, which share the share
     share: Annotated[float, Field(gt=0)]
     labels: Literal["ibug68", "mediapipe478"] = "ibug68"  # of kind faces
-    offset: tuple[float, float] = (0.0, 0.0)  # pixels by which these labels lie off, to be taken out; of kind faces
+    every_layout: bool = False  # of a teacher's labels: clips have other layouts too, interpolated between its points
+    offset: tuple[float, float] = (0.0, 0.0)  # pixels by which the labels lie off, to be taken out
+    table: str | None = None  # other labels of the same pictures or frames, relative to what is rendered
     start: int = 0  # first frame, of kind video
     stop: int | None = None  # frame after the last
     identity: str | None = None
@@ -39,6 +41,7 @@ class LossWeights(_Strict):
     """Final weights; flip consistency and the map cross-entropy have ramps of their own."""
 
     position: float = 1.0
+    eyes: float = 0.0  # of the shape of each eye: how far it is open, where the pupil is in it
     covariance: float = 1.0
     first_difference: float = 0.5
     second_difference: float = 0.25
@@ -62,6 +65,7 @@ class Recipe(_Strict):
     micro: Count = 1  # micro-batches of a step, shared by the processes
     frames: Count = 4  # L of a clip
     landmarks: Annotated[int, Field(ge=3)] = 68  # N of every sample
+    eyes: Annotated[float, Field(ge=1)] = 1.0  # how many times as often a landmark of an eye is drawn as another
     first_iterations: tuple[Share, ...] = (0.0, 0.0, 0.2, 0.6, 0.2)  # chances of 1, 2, ... steps on the first frame
     next_iterations: tuple[Share, ...] = (0.7, 0.2, 0.1)  # and on the others
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3

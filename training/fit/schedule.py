@@ -20,6 +20,7 @@ def plan(recipe: Recipe, step: int) -> tuple[list[int], Weights]:
     flip = w.flip * min(1.0, done / w.flip_ramp) if w.flip_ramp else w.flip
     return iterations, Weights(
         position=w.position,
+        eyes=w.eyes,
         covariance=w.covariance,
         first_difference=w.first_difference * temporal,
         second_difference=w.second_difference * temporal,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qlot.model.layout import load_layout
 from qlot.training.data.clip import DataError, Source
+from qlot.training.data.sources.every_layout import EveryLayout
 from qlot.training.data.sources.faceless import Faceless
 from qlot.training.data.sources.stills import LabelledFaces
 from qlot.training.data.sources.synthetic import SyntheticFaces
@@ -25,17 +26,19 @@ def open_source(spec: SourceSpec, data: Path, rendered: Path | None = None) -> S
     Args:
         spec: what and where.
         data: folder that relative paths are meant in.
-        rendered: the same for synthetic faces, which are rendered and not fetched; by default `data`.
+        rendered: the same for what is made and not fetched, synthetic faces and tables; by default `data`.
 
     Raises:
         DataError: material that is not there or damaged, by name.
     """
-    path = data / spec.path
+    path, table = data / spec.path, (rendered or data) / spec.table if spec.table else None
     match spec.kind:
         case "faces":
-            return LabelledFaces(path, spec.labels, offset=spec.offset)
+            faces = LabelledFaces(path, spec.labels, spec.offset, table)
+            return EveryLayout(faces) if spec.every_layout else faces
         case "video":
-            return LabelledVideo(path, spec.start, spec.stop, spec.identity)
+            video = LabelledVideo(path, spec.start, spec.stop, spec.identity, spec.offset, table)
+            return EveryLayout(video) if spec.every_layout else video
         case "synthetic":
             return SyntheticFaces((rendered or data) / spec.path, data / ICT)
         case "faceless":
@@ -52,4 +55,17 @@ def open_sources(specs: tuple[SourceSpec, ...], data: Path, rendered: Path | Non
     """Open all sources with their shares."""
     if not data.is_dir():
         raise DataError(f"{data} is not a folder: give the one that holds the training material with --data")
-    return [(open_source(spec, data, rendered), spec.share) for spec in specs]
+    whole = [one for spec in specs for one in _expanded(spec, data)]
+    return [(open_source(spec, data, rendered), spec.share) for spec in whole]
+
+
+def _expanded(spec: SourceSpec, data: Path) -> list[SourceSpec]:
+    """Return one spec for each video that a * stands for; `table` is then the folder of theirs."""
+    if "*" not in spec.path:
+        return [spec]
+    found = sorted(p.relative_to(data) for p in data.glob(spec.path))
+    if not found:
+        raise DataError(f"nothing in {data} matches {spec.path!r}")
+    tables = {p: str(Path(spec.table) / f"{p.stem}.npz") if spec.table else None for p in found}
+    share = spec.share / len(found)
+    return [spec.model_copy(update={"path": str(p), "table": tables[p], "share": share}) for p in found]

@@ -12,6 +12,7 @@ from qlot.model.qlot import QLOT, advance, normalise_image
 from qlot.model.queries import Queries
 from qlot.model.state import TensorState, clamp_output, cold_start
 from qlot.training.data.batch import Batch
+from qlot.training.data.eyes import eye_sides
 from qlot.training.fit import losses
 
 Losses = dict[str, Tensor]
@@ -22,6 +23,7 @@ class Weights:
     """Weights of the losses at one step, and of earlier iterations: `decay` to the power of steps before the last."""
 
     position: float = 1.0
+    eyes: float = 0.0
     covariance: float = 1.0
     first_difference: float = 0.5
     second_difference: float = 0.25
@@ -75,6 +77,8 @@ class Unroll(nn.Module):
         levels, context, queries = self._extract(batch)
         start, mask, forget = self._draw(batch)
         state, finals, found = start, [], _Mean()
+        sides = eye_sides(batch.points)
+        eyes = sides == -1, sides == 1
         for frame, count in enumerate(iterations):
             if frame:
                 state = _where(forget[:, frame], cold_start(batch.points, state.hidden.shape[-1]), state)
@@ -83,6 +87,8 @@ class Unroll(nn.Module):
                 state = self._refine([level[frame] for level in levels], context[frame], queries, state, mask)
                 weight = weights.decay ** (count - 1 - i)
                 found.add("position", losses.position_loss(state.position, target, valid), weight)
+                shapes = [losses.shape_loss(state.position, target, valid & eye) for eye in eyes]
+                found.add("eyes", (shapes[0] + shapes[1]) / 2, weight)
                 args = (state.position, state.covariance, target, valid)
                 found.add("covariance", losses.covariance_loss(*args), weight)
             found.add("unsure", unsure_loss(state, batch), 1.0)

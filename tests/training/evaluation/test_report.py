@@ -14,6 +14,7 @@ from qlot.training.evaluation.results import (
     ClipResult,
     Estimate,
     Evaluation,
+    EyesResult,
     FacelessResult,
     FalseAcquisitions,
     Reacquisition,
@@ -57,6 +58,7 @@ def video() -> VideoResult:
     clip = ClipResult(
         source=LONG, identity="a", frames=12345, data_sha256=SHA, tracked=12344, lost=True, first_lost=3,
         nme={"outer eyes": 0.1567}, fr10=0.9988, groups={}, coverage={}, stability=stability, milliseconds=123.46,
+        eyes=EyesResult(aperture_r=0.876, blink_depth=1.127, pupils=0.654),
     )  # fmt: skip
     totals = VideoTotals(
         clips=1000, lost=999, nme={"outer eyes": 0.1678}, fr10=0.1789, nmf=145.67, flicker=0.1078, label_flicker=0.1089,
@@ -97,6 +99,7 @@ def test_nothing_is_cut_off_or_wider_than_the_terminal(printed: str) -> None:
         "12.34 [11.34, 13.34]", "22.34 [21.34, 23.34]", "32.3 [31.3, 33.3]", "49/87/100 %", "faces of 1203 people",
         "some_long_group_11 11.10", "14.56", "34.5", "12345", "12344", "99.88", "10.234", "11.456", "0.89", "123.45",
         "123.46", "999 of", "12.34", "145.67", "54.92", "31.41", "1234", "41133", "1.23",
+        "0.88", "113", "65",
     ],
 )  # fmt: skip
 def test_every_figure_is_whole(figure: str, printed: str) -> None:

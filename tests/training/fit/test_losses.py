@@ -184,3 +184,16 @@ def test_landmarks_outside_the_picture_or_not_valid_leave_the_maps_alone() -> No
     found = losses.map_cross_entropy([maps], target, torch.tensor([[True, True, False]]), [1])
     alone = losses.map_cross_entropy([maps[:, :, :1]], target[:, :1], torch.tensor([[True]]), [1])
     assert found.item() == pytest.approx(alone.item())
+
+
+def test_shape_loss_sees_a_lid_and_no_shift() -> None:
+    target = torch.tensor([[[0.0, 0], [1, 0.5], [2, 0], [1, -0.5]]])
+    valid = torch.ones(1, 4, dtype=torch.bool)
+    assert losses.shape_loss(target + 3, target, valid) < 1e-5
+    closed = target * torch.tensor([1.0, 0.0])
+    torch.testing.assert_close(losses.shape_loss(closed, target, valid), torch.tensor(0.25))
+    wild = target.clone()
+    wild[0, 3] = torch.nan
+    known = torch.tensor([[True, True, True, False]])
+    assert torch.isfinite(losses.shape_loss(target + 1, torch.nan_to_num(wild), known))
+    assert losses.shape_loss(target + 1, target, torch.tensor([[True, False, False, False]])) == 0  # one has no shape

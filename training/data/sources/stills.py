@@ -31,6 +31,7 @@ class LabelledFaces:
         path: `NAME.tar` or `NAME.npz`.
         labels: which of the labels.
         offset: (x, y) pixels by which all of these labels lie off; taken out of them.
+        table: another .npz with labels of the same pictures in the same order.
 
     Raises:
         DataError: files missing or damaged, labels that are not there or of another shape, or a name without a picture.
@@ -41,12 +42,13 @@ class LabelledFaces:
         path: Path,
         labels: str = "ibug68",
         offset: tuple[float, float] = (0.0, 0.0),
+        table: Path | None = None,
     ) -> None:
         moved = f", less ({offset[0]:g}, {offset[1]:g}) px" if any(offset) else ""
         self.name = f"{path.stem} ({labels}{moved})"
         self.labels, self._layout = labels, load_layout(labels)
         self.points = self._layout.points
-        self._tar, table = path.with_suffix(".tar"), path.with_suffix(".npz")
+        self._tar, table = path.with_suffix(".tar"), table or path.with_suffix(".npz")
         try:
             with np.load(table) as data:
                 if labels not in data:

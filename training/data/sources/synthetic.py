@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qlot.model.layout import Layout, load_layout
 from qlot.training.data.clip import Array, Clip, DataError
 from qlot.training.data.synthetic import ict
 from qlot.training.data.synthetic.cache import read_settings
@@ -15,7 +16,8 @@ from qlot.training.data.synthetic.camera import project
 from qlot.training.data.synthetic.ict import FaceModel, Indices
 from qlot.training.data.synthetic.record import Record
 
-_JAW: Final = slice(0, 17)  # of the 68: fixed to the skin, where labelled pictures follow the silhouette
+SHARES: Final = {"ict68": 0.3, "wflw98": 0.35, "ict": 0.35}  # of the clips, by layout
+_JAWS: Final = {"ict68": slice(0, 17), "wflw98": slice(0, 33)}  # fixed to the skin, where labels follow the silhouette
 VERTICES: Final = 98
 _TURNED: Final = 15.0  # degrees of yaw up to which skin and silhouette agree
 # The face without ears, scalp and neck: a box around it on the neutral mesh, cm.
@@ -25,9 +27,10 @@ _BOX: Final = np.array([[-7.8, -9.5, 2.0], [7.8, 7.5, 15.0]])
 class SyntheticFaces:
     """Scenes of a cache, each a person of its own.
 
-    Half of the clips have the 68 points (layout `ict68`), half `VERTICES` random vertices of the face (layout `ict`).
-    The 68 points are labelled wherever they are, behind a hand too: they are to be guessed. Only the jaw line's points,
-    once the face turns by more than 15 degrees, and all random vertices are labelled no more than where they are seen.
+    A clip has the 68 points (layout `ict68`), the 98 of WFLW, whose canonical points lie on this mesh, or `VERTICES`
+    random vertices of the face (layout `ict`). Points of the first two are labelled wherever they are, behind a hand
+    too: they are to be guessed. Only the jaw line's points, once the face turns by more than 15 degrees, and all random
+    vertices are labelled no more than where they are seen.
 
     Args:
         cache: folder of rendered scenes.
@@ -44,7 +47,8 @@ class SyntheticFaces:
         if not self._files:
             raise DataError(f"{cache}: no scenes in it; render some: python -m qlot.training.data.synthetic.cache")
         self._model = FaceModel.load(model)
-        self._canonical = self._model.canonical(np.arange(ict.FACE.stop))
+        self._canonical = self._model.canonical(np.arange(ict.VERTICES))
+        self._fixed = {"ict68": self._model.lm68, "wflw98": self._nearest(load_layout("wflw98"))}
         neutral = self._model.neutral[ict.FACE]
         self._face = ((neutral > _BOX[0]) & (neutral < _BOX[1])).all(1)  # (9409,)
 
@@ -64,11 +68,12 @@ class SyntheticFaces:
         path = self._files[index]
         record = Record.read(path)
         chosen, stride = _window(len(record.states), length, rng)
-        if rng.random() < 0.5:
-            rows, layout = self._model.lm68, "ict68"
-            valid = _standard_validity(record, chosen, rows)
+        layout = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        if layout in self._fixed:
+            rows = self._fixed[layout]
+            valid = _standard_validity(record, chosen, rows, _JAWS[layout])
         else:
-            rows, layout = self._draw_vertices(record.unhidden[chosen], rng), "ict"
+            rows = self._draw_vertices(record.unhidden[chosen], rng)
             valid = (record.unhidden & record.uncovered)[np.ix_(chosen, rows)]
         try:
             pictures = {frame: record.picture(frame) for frame in set(chosen.tolist())}
@@ -84,6 +89,16 @@ class SyntheticFaces:
             source=str(path),
             fps=record.fps / stride,
         )
+
+    def _nearest(self, layout: Layout) -> Indices:
+        """Return the vertex next to each of a layout's points: pupils on the eyeballs, all others on the skin."""
+        pupils = [i for name, members in layout.groups.items() if "pupil" in name for i in members]
+        balls = np.concatenate([np.arange(part.start, part.stop) for part in ict.EYEBALLS])
+        rows = np.zeros(len(layout.points), np.int64)
+        for i, point in enumerate(layout.points):
+            among = balls if i in pupils else np.arange(ict.FACE.stop)
+            rows[i] = among[np.linalg.norm(self._canonical[among] - point, axis=1).argmin()]
+        return rows
 
     def _draw_vertices(self, unhidden: NDArray[np.bool_], rng: np.random.Generator) -> Indices:
         """Draw vertices that are seen in half of the frames at least, or any if the face has not enough of them."""
@@ -109,8 +124,8 @@ def _window(frames: int, length: int, rng: np.random.Generator) -> tuple[Indices
     return np.minimum(there, turn - there) if frames > 1 else np.zeros(length, np.int64), stride
 
 
-def _standard_validity(record: Record, chosen: Indices, rows: Indices) -> NDArray[np.bool_]:
+def _standard_validity(record: Record, chosen: Indices, rows: Indices, jaw: slice) -> NDArray[np.bool_]:
     valid = np.ones((len(chosen), len(rows)), bool)
     turned = np.array([abs(record.states[frame].rotation[0]) > _TURNED for frame in chosen])
-    valid[turned, _JAW] = record.unhidden[np.ix_(chosen[turned], rows[_JAW])]
+    valid[turned, jaw] = record.unhidden[np.ix_(chosen[turned], rows[jaw])]
     return valid

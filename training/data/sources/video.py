@@ -23,18 +23,28 @@ class LabelledVideo:
         start: first frame.
         stop: frame after the last, negative from the end; None for all.
         identity: the person; by default the file's name.
+        offset: (x, y) pixels by which the stored labels lie off; taken out of them.
+        table: another .npz with labels of the same frames.
 
     Raises:
         DataError: files missing or damaged, or not one label per frame.
     """
 
-    def __init__(self, path: Path, start: int = 0, stop: int | None = None, identity: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        start: int = 0,
+        stop: int | None = None,
+        identity: str | None = None,
+        offset: tuple[float, float] = (0.0, 0.0),
+        table: Path | None = None,
+    ) -> None:
         self.name = path.stem
         self._identity = identity or f"video/{path.stem}"
-        table = path.with_suffix(".npz")
+        table = table or path.with_suffix(".npz")
         try:
             with np.load(table) as data:
-                landmarks = data[TEACHER][..., :2].astype(np.float64)
+                landmarks = data[TEACHER][..., :2].astype(np.float64) - np.array(offset)
         except (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile) as e:
             raise DataError(f"{table}: no landmarks {TEACHER!r} to read ({e}). Fetch or make it again.") from e
         self.queries = load_layout(TEACHER).points

@@ -1,7 +1,8 @@
 """Motion as people move: smooth sways of the head, talking, blinks and glances, all drawn from a seed.
 
 Rates follow what is known of people: blinks every few seconds, about 80 ms down and 140 ms up (VanderWerf et al.,
-2003); gaze rests for 0.2 to 1.5 s between steps of about 40 ms; syllables at 3 to 6 Hz.
+2003); gaze rests for 0.2 to 1.5 s between steps of about 40 ms; syllables at 3 to 6 Hz. Lids and gaze are drawn wider
+than people's: half-closed, closed and winking eyes and far glances are what a tracker must not miss.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _MOODS: Final = (
 # One way, then for each the other: a signed value sets one of them.
 _SIDEWAYS: Final = ("jawLeft", "mouthLeft", "jawRight", "mouthRight")
 _GAZE: Final = ("eyeLookOut_L", "eyeLookIn_R", "eyeLookUp", "eyeLookIn_L", "eyeLookOut_R", "eyeLookDown")
+_LIDS: Final = ("eyeBlink_L", "eyeBlink_R")
 _TALKING: Final = {
     "jawOpen": 0.16,
     "mouthFunnel": 0.15,
@@ -95,14 +97,18 @@ class RandomMotion:
 
     def _draw_events(self, rng: np.random.Generator) -> None:
         """Lay out a period's blinks and glances."""
-        pauses = 0.5 + rng.exponential(rng.uniform(0.8, 4.0), 200)
+        pauses = 0.3 + rng.exponential(rng.uniform(0.4, 3.0), 400)
         self._blinks = np.cumsum(pauses)[np.cumsum(pauses) < _PERIOD - 1]
         self._blink_shape = rng.uniform((0.06, 0.0, 0.09), (0.1, 0.05, 0.18), (len(self._blinks), 3))
-        self._blink_depth = rng.uniform(0.8, 1.0, len(self._blinks))
-        self._lid = float(rng.choice([0.0, rng.uniform(0, 0.5), 1.0], p=[0.8, 0.17, 0.03]))
+        count = len(self._blinks)
+        winks = rng.permuted(np.tile([1.0, 0.0], (count, 1)), axis=1)
+        lids = np.where(rng.random((count, 1)) < 0.85, 1.0, winks)  # (blinks, 2)
+        self._blink_depth = lids * rng.choice([1.0, 0.6], (count, 1), p=[0.8, 0.2]) * rng.uniform(0.8, 1.0, (count, 1))
+        lid = float(rng.choice([0.0, rng.uniform(0, 0.5), rng.uniform(0.5, 1), 1.0], p=[0.6, 0.2, 0.12, 0.08]))
+        self._lid = lid * (np.ones(2) if rng.random() < 0.8 else rng.permutation([0.0, 1.0]))
         steps = np.cumsum(rng.uniform(0.2, 1.5, 400))
         self._glances = np.concatenate([[0.0], steps[steps < _PERIOD - 0.5]])
-        spread = rng.choice([0.0, 0.25, 0.5])
+        spread = rng.choice([0.0, 0.25, 0.5, 0.8])
         self._gaze = rng.normal(0, 0.25, 2) + rng.normal(0, 1, (len(self._glances), 2)) * (spread, 0.6 * spread)
 
     def __call__(self, seconds: float) -> FaceState:
@@ -118,7 +124,7 @@ class RandomMotion:
         turned = self._sideways.at(seconds) * self._sideways_size
         weights = (moods @ self._rows(_MOODS) + _signed(turned) @ self._rows(_SIDEWAYS)) * self._uneven
         weights = weights + _signed(self._looking(seconds)) @ self._rows(_GAZE)
-        lid = self._lids(seconds) * self._rows(("eyeBlink",))[0]
+        lid = self._lids(seconds) @ self._rows(_LIDS)
         return np.clip(np.maximum(weights, lid), 0, 1)
 
     def _rows(self, names: tuple[str, ...]) -> Array:
@@ -135,14 +141,15 @@ class RandomMotion:
         aside, up = self._gaze[last - 1] + (self._gaze[last] - self._gaze[last - 1]) * share
         return np.clip([aside, aside, up], -1, 1)
 
-    def _lids(self, seconds: float) -> float:
+    def _lids(self, seconds: float) -> Array:
+        """Return how far each lid is closed (2,)."""
         within = seconds % _PERIOD
         last = int(np.searchsorted(self._blinks, within, "right")) - 1
         if last < 0:
             return self._lid
         closing, closed, opening = self._blink_shape[last]
         blink = self._blink_depth[last] * blink_curve(within - self._blinks[last], closing, closed, opening)
-        return max(self._lid, float(blink))
+        return np.maximum(self._lid, blink)
 
 
 def _signed(values: Array) -> Array:
