@@ -50,7 +50,7 @@ class EveryLayout:
             return replace(clip, valid=clip.valid & self._alone)
         known = np.where(clip.valid[..., None], clip.landmarks, np.nan)
         landmarks = self._between[layout](known)
-        valid = np.isfinite(landmarks).all(-1)
+        valid = np.asarray(np.isfinite(landmarks).all(-1), np.bool_)
         return replace(
             clip, landmarks=np.nan_to_num(landmarks), valid=valid, queries=self._points[layout], layout=layout
         )
