@@ -17,6 +17,12 @@ DEEPEST = 0.03  # share of a clip's frames, at least one, that count as its clos
 LEAST_DEPTH = 0.25  # of the usual aperture: a clip whose labels close less has no blink
 
 
+def eye_corners(ring: Sequence[int], points: Array) -> tuple[int, int]:
+    """Return the corners of an eye: the ends in x of its lids' landmarks on the canonical face (N, 3)."""
+    x = points[list(ring), 0]
+    return ring[int(x.argmin())], ring[int(x.argmax())]
+
+
 def aperture(landmarks: Array, ring: Sequence[int], corners: tuple[int, int]) -> Array:
     """Return (T,) how far an eye is open: the area within its lids over the squared distance of its corners.
 

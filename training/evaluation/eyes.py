@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.metrics import aperture, blink_depth, correlation, followed, pupil_place
+from qlot.metrics import aperture, blink_depth, correlation, eye_corners, followed, pupil_place
 from qlot.runtime.bundle.manifest import LayoutSpec
 from qlot.training.data.clip import Array
 from qlot.training.evaluation.results import EyesResult
@@ -31,11 +31,11 @@ def eyes_of(predictions: Array, labels: Array, valid: NDArray[np.bool_], layout:
     rings = [layout.groups.get(f"{side}_eye") for side in SIDES]
     if not all(rings):
         return None
-    x = np.array([p[0] for p in layout.points])
+    points = np.array(layout.points)
     apertures, pupils = list[tuple[Array, Array]](), list[tuple[Array, Array]]()
     for side, ring in zip(SIDES, rings, strict=True):
         assert ring is not None
-        corners = ring[int(x[list(ring)].argmin())], ring[int(x[list(ring)].argmax())]
+        corners = eye_corners(ring, points)
         pupil = layout.groups.get(f"{side}_pupil")
         used = valid[:, [*ring, *(pupil or ())]].all(1)
         if used.sum() < LEAST_FRAMES:

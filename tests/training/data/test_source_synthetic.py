@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qlot.model.layout import load_layout
 from qlot.training.data.clip import Clip, DataError
-from qlot.training.data.sources.synthetic import VERTICES, SyntheticFaces
+from qlot.training.data.sources.synthetic import SHARES, VERTICES, SyntheticFaces
 from qlot.training.data.synthetic import ict
 from qlot.training.data.synthetic.cache import CacheSettings
 from qlot.training.data.synthetic.camera import project
@@ -105,11 +106,23 @@ def test_random_vertices_are_of_the_face_and_count_where_they_are_seen(
     assert (one.valid == (np.array(rows) % 3 > 0)).all() and not one.valid.all()
 
 
-def test_half_of_the_clips_have_the_68_points(cache: Path, model_path: Path) -> None:
-    source = SyntheticFaces(cache, model_path)
-    rng = np.random.default_rng(0)
-    share = np.mean([source.clip(0, 1, rng).layout == "ict68" for _ in range(30)])
-    assert 0.2 < share < 0.8
+def test_wflws_points_are_vertices_next_to_them_and_pupils_turn(
+    cache: Path, model_path: Path, model: FaceModel
+) -> None:
+    layout = load_layout("wflw98")
+    (clip,) = of_layout(SyntheticFaces(cache, model_path), 0, 2, "wflw98", 1)
+    eyes = np.linalg.norm(layout.points[60] - layout.points[72])
+    assert clip.queries.shape == (98, 3)
+    assert np.linalg.norm(clip.queries - layout.points, axis=1).max() < 0.035 * eyes  # the mesh is coarse at the jaw
+    balls = np.concatenate([np.arange(part.start, part.stop) for part in ict.EYEBALLS])
+    for pupil in (96, 97):
+        assert np.linalg.norm(model.canonical(balls) - clip.queries[pupil], axis=1).min() < 1e-9
+
+
+def test_every_layout_of_a_scene_is_drawn(cache: Path, model_path: Path) -> None:
+    source, rng = SyntheticFaces(cache, model_path), np.random.default_rng(0)
+    drawn = [source.clip(0, 1, rng).layout for _ in range(60)]
+    assert all(abs(drawn.count(layout) / 60 - share) < 0.2 for layout, share in SHARES.items())
 
 
 def test_a_clip_longer_than_its_scene_plays_back_and_forth(cache: Path, model_path: Path) -> None:

@@ -65,6 +65,15 @@ def _replace(path: Path, name: str, content: bytes | None) -> None:
                 tar.addfile(member, io.BytesIO(data))
 
 
+def test_labels_of_another_table_replace_those_beside_the_pictures(faces: Path, tmp_path: Path) -> None:
+    with np.load(faces.with_suffix(".npz")) as data:
+        stored = dict(data)
+    stored["ibug68"] = stored["ibug68"] + 2
+    np.savez(tmp_path / "other.npz", **stored)
+    moved = LabelledFaces(faces, table=tmp_path / "other.npz").landmarks - LabelledFaces(faces).landmarks
+    np.testing.assert_allclose(moved[..., 0], 2, atol=1e-4)
+
+
 def test_people_may_be_unknown(faces: Path) -> None:
     _relabel(faces, person=None)
     assert LabelledFaces(faces).identity(3) == "faces/picture 3"
