@@ -75,6 +75,7 @@ def track(
         TableName, typer.Option("--format", help="Landmark table: landmarks.csv or landmarks.jsonl.")
     ] = TableName.CSV,
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated video tracked.mp4.")] = True,
+    summary: Annotated[bool, typer.Option("--summary/--no-summary", help="Write the page summary.png.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace the files of an earlier run in the folder.")] = False,
     iterations: Annotated[
         int | None,
@@ -176,6 +177,7 @@ def track(
         threads=threads,
         seconds=seconds,
         video=video,
+        summary=summary,
         force=force,
     )
     if ended := run(request, Console(), Console(stderr=True)):

@@ -61,6 +61,7 @@ class TrackRequest:
     threads: int = 1
     seconds: float | None = None
     video: bool = True
+    summary: bool = True
     force: bool = False
 
 
@@ -96,7 +97,8 @@ def track(request: TrackRequest, console: Console, progress_console: Console) ->
     stages = BundleNetwork(bundle, request.threads)
     orientation = Orientation(request.rotation, request.mirrored)
     about = (manifest.model.preset, manifest.layout.name, manifest.target, manifest.scheme.name, stages.engine)
-    summary, tally = Summary(f"{request.source}\n{', '.join(about)}"), Tally()
+    summary = Summary(f"{request.source}\n{', '.join(about)}") if request.summary else None
+    tally = Tally()
 
     # The first Ctrl-C ends the loop; what has been tracked is then finished under its protection.
     with StopRequest() as stop, _output_folder(request) as out:
@@ -116,14 +118,18 @@ def track(request: TrackRequest, console: Console, progress_console: Console) ->
                 write_row(frame.index, result)
                 if writer:
                     writer.write(picture(), frame.timestamp)
-                summary.add(result, picture)
+                if summary:
+                    summary.add(result, picture)
                 tally.add(result)
             if not tally.frames and not answers.remarks():
                 raise VideoError(f"{request.source}: stopped before the first frame, nothing was written")
             if not tally.frames:
                 raise VideoError(f"{request.source}: {', '.join(answers.remarks())}, nothing was written")
-        summary.write(out / SUMMARY)
-        files += [out / VIDEO, out / SUMMARY] if writer else [out / SUMMARY]
+        if writer:
+            files.append(out / VIDEO)
+        if summary:
+            summary.write(out / SUMMARY)
+            files.append(out / SUMMARY)
         for name in {VIDEO, SUMMARY, *TABLES.values()} - {file.name for file in files}:
             (out / name).unlink(missing_ok=True)  # of an earlier run into the same folder: would contradict these files
         remarks = source.remarks() + answers.remarks() + (writer.remarks() if writer else [])

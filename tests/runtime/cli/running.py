@@ -14,6 +14,7 @@ from qlot.runtime.media.video import VideoReader
 from qlot.runtime.media.video_writer import VideoWriter
 from tests.runtime.bundles import edit_manifest, write_bundle
 
+TABLE_ALONE = ("--no-video", "--no-summary")  # for tests of what is in the table: a page takes a second
 FACES = ["landmarks.csv", "summary.png", "tracked.mp4"]
 
 

@@ -19,7 +19,7 @@ import pytest
 from qlot.assets import sample_clip
 from qlot.runtime.media.video import VideoReader
 from qlot.runtime.media.video_writer import VideoWriter
-from tests.runtime.cli.running import FACES, clip, numbers, qlot, rows, scene
+from tests.runtime.cli.running import FACES, TABLE_ALONE, clip, numbers, qlot, rows, scene
 
 
 def test_track_writes_video_table_and_summary(
@@ -81,7 +81,7 @@ def test_a_video_without_a_face(blind: Path, video: Path, tmp_path: Path, capsys
 def test_losses_are_counted(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The untrained network drifts off and is lost again and again."""
     out = tmp_path / "out"
-    assert qlot("track", sample_clip(), "-b", bundle, "-o", out, "--no-video", "--seconds", 6) == 0
+    assert qlot("track", sample_clip(), "-b", bundle, "-o", out, *TABLE_ALONE, "--seconds", 6) == 0
     said = capsys.readouterr().out.split()
     statuses = [r["status"] for r in rows(out)]
     losses = sum(a == "tracking" and b == "lost" for a, b in pairwise(statuses))
@@ -92,7 +92,7 @@ def test_losses_are_counted(bundle: Path, tmp_path: Path, capsys: pytest.Capture
 def test_a_filter_starts_anew_after_a_pause(bundle: Path, tmp_path: Path) -> None:
     video = clip(tmp_path / "a.mp4", [0.0, 0.04, 0.08, 1.2, 1.24])
     for name, options in {"plain": [], "smooth": ["--filter", "one-euro"]}.items():
-        assert qlot("track", video, "-b", bundle, "-o", tmp_path / name, "--no-video", *options) == 0
+        assert qlot("track", video, "-b", bundle, "-o", tmp_path / name, *TABLE_ALONE, *options) == 0
     off = np.abs(numbers(tmp_path / "plain", "_x", "_y") - numbers(tmp_path / "smooth", "_x", "_y")).max(axis=1)
     assert off[[0, 3]] == pytest.approx(0, abs=1e-2), "the tracker starts anew with frame 3"
     assert (off[[1, 2, 4]] > 0.02).all()
@@ -134,9 +134,9 @@ def test_an_output_folder_that_cannot_be_made(
 def test_rotation(bundle: Path, tmp_path: Path) -> None:
     """Turned frames with --rotation give the same landmarks, in the turned frame's pixels."""
     times = [i / 25 for i in range(8)]
-    assert qlot("track", clip(tmp_path / "a.mp4", times), "-b", bundle, "-o", tmp_path / "a") == 0
+    assert qlot("track", clip(tmp_path / "a.mp4", times), "-b", bundle, "-o", tmp_path / "a", *TABLE_ALONE) == 0
     turned = clip(tmp_path / "b.mp4", times, turns=1)  # stored counter-clockwise
-    assert qlot("track", turned, "-b", bundle, "-o", tmp_path / "b", "--rotation", 90) == 0
+    assert qlot("track", turned, "-b", bundle, "-o", tmp_path / "b", "--rotation", 90, *TABLE_ALONE) == 0
     x, y = numbers(tmp_path / "a", "_x"), numbers(tmp_path / "a", "_y")
     # Encoding differs a little between the two files, so the landmarks do.
     assert numbers(tmp_path / "b", "_x") == pytest.approx(y, abs=1.5)
@@ -150,7 +150,7 @@ def test_options_reach_the_tracker(bundle: Path, video: Path, tmp_path: Path) ->
         "plain": [], "filter": ["--filter", "one-euro", "--threads", 2], "steps": ["--iterations", 3],
         "gate": ["--gate-radius", 0], "cutoff": ["--gate-cutoff", 0.7], "mirrored": ["--mirrored"],
     }.items():  # fmt: skip
-        assert qlot("track", video, "-b", bundle, "-o", tmp_path / name, "--no-video", *options) == 0
+        assert qlot("track", video, "-b", bundle, "-o", tmp_path / name, *TABLE_ALONE, *options) == 0
         found[name] = numbers(tmp_path / name, "_x", "_y")
     for name in ("filter", "steps", "gate", "cutoff", "mirrored"):
         assert np.abs(found[name] - found["plain"]).max() > 0.1, name
@@ -160,7 +160,8 @@ def test_options_reach_the_tracker(bundle: Path, video: Path, tmp_path: Path) ->
 
 
 def test_seconds(bundle: Path, video: Path, tmp_path: Path) -> None:
-    assert qlot("track", video, "-b", bundle, "-o", tmp_path / "out", "--seconds", 0.3) == 0
+    assert qlot("track", video, "-b", bundle, "-o", tmp_path / "out", "--seconds", 0.3, "--no-summary") == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["landmarks.csv", "tracked.mp4"]
     assert [float(r["timestamp"]) for r in rows(tmp_path / "out")] == pytest.approx([0.0, 0.04, 0.05, 0.12, 0.15, 0.2])
     assert len(list(VideoReader(tmp_path / "out" / "tracked.mp4"))) == 6
 
@@ -247,7 +248,7 @@ def test_q_stops_a_live_source_and_restores_the_terminal(bundle: Path, long_vide
 def test_a_real_face(bundle_fp32: Path, tmp_path: Path) -> None:
     """The man of the sample clip sits still in its first second; his face fills about (140..270, 130..240)."""
     out = tmp_path / "out"
-    assert qlot("track", sample_clip(), "-b", bundle_fp32, "-o", out, "--no-video", "--seconds", 1) == 0
+    assert qlot("track", sample_clip(), "-b", bundle_fp32, "-o", out, *TABLE_ALONE, "--seconds", 1) == 0
     x, y = numbers(out, "_x"), numbers(out, "_y")
     assert np.isfinite(x[5:]).all(), "found within five frames and not lost"
     assert 140 < x[-1].min() < x[-1].max() < 270 and 130 < y[-1].min() < y[-1].max() < 245
@@ -260,7 +261,7 @@ def test_real_frames_without_a_face(bundle_fp32: Path, tmp_path: Path, capsys: p
         for frame in VideoReader(sample_clip()):
             if frame.timestamp < 0.2:
                 writer.write(frame.rgb[:, 280:], frame.timestamp)
-    assert qlot("track", tmp_path / "wall.mp4", "-b", bundle_fp32, "-o", tmp_path / "out", "--no-video") == 0
+    assert qlot("track", tmp_path / "wall.mp4", "-b", bundle_fp32, "-o", tmp_path / "out", *TABLE_ALONE) == 0
     said = capsys.readouterr().out
     assert "no face was found in any frame" in said and "turned" not in said
     assert len(rows(tmp_path / "out")) == 5
@@ -270,6 +271,6 @@ def test_progress_without_a_terminal(
     bundle: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qlot.runtime.cli.track.EVERY", 0.0)
-    assert qlot("track", video, "-b", bundle, "-o", tmp_path / "out", "--no-video") == 0
+    assert qlot("track", video, "-b", bundle, "-o", tmp_path / "out", *TABLE_ALONE) == 0
     said = capsys.readouterr().err.splitlines()
     assert said == [f"tracking: {i} of 12 frames" for i in range(12)]

@@ -19,7 +19,7 @@ from qlot.runtime.errors import SessionError
 from qlot.runtime.media.video import VideoReader
 from qlot.runtime.media.video_writer import VideoWriter
 from qlot.runtime.network.bundle_network import BundleNetwork
-from tests.runtime.cli.running import FACES, first_frame, numbers, qlot, rows, scene
+from tests.runtime.cli.running import FACES, TABLE_ALONE, first_frame, numbers, qlot, rows, scene
 from tests.runtime.media.videos import encode
 
 
@@ -34,7 +34,7 @@ def test_a_damaged_video_is_tracked_and_reported(
         data[position + 4 : position + size] = np.random.default_rng(0).bytes(size - 4)
     damaged.write_bytes(data)
     out = tmp_path / "out"
-    assert qlot("track", damaged, "-b", bundle, "-o", out, "--no-video", "--seconds", 3) == 0
+    assert qlot("track", damaged, "-b", bundle, "-o", out, *TABLE_ALONE, "--seconds", 3) == 0
     assert "broken packets or frames were skipped" in capsys.readouterr().out
     assert 40 < len(rows(out)) < 75
 
@@ -61,7 +61,7 @@ def test_a_folder_as_json_lines(bundle: Path, tmp_path: Path, capsys: pytest.Cap
     for i in range(3):
         assert cv2.imwrite(str(images / f"{i}.png"), scene(i))
     out = tmp_path / "out"
-    assert qlot("track", images, "-b", bundle, "-o", out, "--no-video", "--format", "jsonl") == 0
+    assert qlot("track", images, "-b", bundle, "-o", out, *TABLE_ALONE, "--format", "jsonl") == 0
     assert "30 frames/s assumed" in capsys.readouterr().out
     lines = [json.loads(line) for line in (out / "landmarks.jsonl").read_text().splitlines()]
     assert [line["timestamp"] for line in lines] == pytest.approx([0, 1 / 30, 2 / 30])
@@ -83,7 +83,7 @@ def test_a_turned_face_gets_a_hint(
 ) -> None:
     with VideoWriter(tmp_path / "turned.mp4") as writer:
         writer.write(np.rot90(first_frame(), turn // 90).copy(), 0.0)  # stored counter-clockwise
-    command = ("track", tmp_path / "turned.mp4", "-b", bundle_fp32, "--no-video", "--force", "-o", tmp_path / "out")
+    command = ("track", tmp_path / "turned.mp4", "-b", bundle_fp32, *TABLE_ALONE, "--force", "-o", tmp_path / "out")
     assert qlot(*command) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert f"note: turned by {turn} degrees, 1 of 1 frames show a face: try --rotation {turn}" in said
@@ -100,7 +100,7 @@ def test_frames_a_second_apart(bundle_fp32: Path, tmp_path: Path, capsys: pytest
     out = tmp_path / "out"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert qlot("track", tmp_path / "slow.mp4", "-b", bundle_fp32, "-o", out, "--no-video") == 0
+        assert qlot("track", tmp_path / "slow.mp4", "-b", bundle_fp32, "-o", out, *TABLE_ALONE) == 0
     assert [r["status"] for r in rows(out)] == ["tracking"] * 10
     assert "9 of 10 frames came more than 0.5 s after the one before" in " ".join(capsys.readouterr().out.split())
 
