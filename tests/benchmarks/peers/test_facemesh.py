@@ -136,6 +136,7 @@ def test_ratios_are_taken_within_a_round() -> None:
     np.testing.assert_allclose([result.ratio(0, FRAME), result.ratio(1, FRAME)], [[3] * 3, [2.5] * 3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["onnx", "tflite"])
 def test_bare_graphs_compute_what_the_runtime_does(target: Target, tmp_path: Path) -> None:
     lowering: Lowering = "windowed" if target == "onnx" else "dense"

@@ -76,6 +76,7 @@ def test_each_group_costs_something_and_the_whole_more_than_most(scheme: Quantis
     assert found[WHOLE].tracked.median > medians[len(medians) // 2]
 
 
+@pytest.mark.slow
 def test_only_the_group_changes() -> None:
     unit = next(u for u in UNITS if u.name == "slot attention")
     graph = onnx.load_from_string(subject()._graph("refiner", alone(PLANS["w8"], "w8", unit)).data)

@@ -77,7 +77,7 @@ def test_one_picture_is_enough(bundle_fp32: Path, tmp_path: Path) -> None:
     assert [r["status"] for r in rows(tmp_path / "out")] == ["tracking"]
 
 
-@pytest.mark.parametrize("turn", [90, 180])
+@pytest.mark.parametrize("turn", [90, pytest.param(180, marks=pytest.mark.slow)])
 def test_a_turned_face_gets_a_hint(
     bundle_fp32: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], turn: int
 ) -> None:

@@ -29,8 +29,12 @@ from tests.export import small
 from tests.export.modules import SOURCE_FILE
 
 STAGES = ("extractor", "refiner", "refiner_unrolled")
-DENSE = [pytest.param("dense", n, marks=pytest.mark.slow) for n in STAGES[:2]]  # what no target's default is, here
-GRAPHS = [*DENSE, *(pytest.param("windowed", n) for n in STAGES)]
+# ONNX is windowed by default. Each graph is traced for some seconds; bundles with unrolled refiners are in other tests.
+SLOW = [("dense", "extractor"), ("dense", "refiner"), ("windowed", "refiner_unrolled")]
+GRAPHS = [
+    *(pytest.param("windowed", name) for name in STAGES[:2]),
+    *(pytest.param(*graph, marks=pytest.mark.slow) for graph in SLOW),
+]
 INTEGERS = (TensorProto.INT64, TensorProto.INT32)
 
 
@@ -219,7 +223,7 @@ def test_int8_is_every_convolution_behind_the_stem_and_neither_maps_nor_context(
     assert paths[gemm.name] == "model.pyramid.context"
 
 
-@pytest.mark.parametrize("name", STAGES[1:])
+@pytest.mark.parametrize("name", ["refiner", pytest.param("refiner_unrolled", marks=pytest.mark.slow)])
 def test_the_refiner_rounds_no_activation(name: str) -> None:
     """Floats differ between processors in the last bit, which int8 behind them would make half a pixel of."""
     assert small.graph("windowed", name, "w8a8").data == small.graph("windowed", name, "w8").data
