@@ -80,6 +80,10 @@ def _show_video(result: VideoResult, console: Console, tracking: int) -> None:
     for run in result.runs:
         console.print(_run(run))
         if any(clip.eyes for clip in run.clips):
+            console.print(
+                "eyes against the labels: aperture over frames, share of the blinks' depth and of the pupils' movement",
+                highlight=False,
+            )
             console.print(_eyes(run))
     if len(result.runs) == 2:
         console.print(_difference(result.runs[0].totals, result.runs[1].totals), highlight=False)
@@ -109,8 +113,7 @@ def _run(run: VideoRun) -> Table:
 
 
 def _eyes(run: VideoRun) -> Table:
-    title = "eyes against the labels: aperture over frames, share of the blinks' depth and of the pupils' movement"
-    table = _table("clip", "aperture\nr", "blink\ndepth %", "pupils\n%", title=title)
+    table = _table("clip", "aperture\nr", "blink\ndepth %", "pupils\n%")
     for clip in run.clips:
         if e := clip.eyes:
             table.add_row(clip.source, _number(e.aperture_r), _percent(e.blink_depth, 0), _percent(e.pupils, 0))
