@@ -34,9 +34,6 @@ GROUPS: Mapping[str, re.Pattern[str]] = {
 }
 
 
-LEAST_VALUES = 1024  # of a constant stored as float16; biases, norms and what reads coordinates have fewer
-
-
 @dataclass(frozen=True)
 class SchemePlan:
     """What a scheme does to each group, and how far its replay may stray from float32 PyTorch.
@@ -70,7 +67,8 @@ class SchemePlan:
         return next((self.arithmetic.get(g, "float32") for g, p in self.groups.items() if p.fullmatch(path)), "float32")
 
 
-LEAST_VALUES = 1024  # biases, norms and the layer that reads coordinates stay float32: next to nothing to save
+# Of a constant stored as float16: biases, norms and the layer that reads coordinates have fewer.
+LEAST_VALUES = 1024
 
 _HALF_STORED = {
     "kept float": "everything else: float32 arithmetic, weights of 1,024 values or more stored as float16; all inputs "
@@ -181,8 +179,8 @@ PLANS: dict[Scheme, SchemePlan] = {
     "w8a8": SchemePlan(
         "w8a8",
         # The refiner's activations stay float. Its softmaxes and exponentials differ between processors in the last
-        # bit; int8 behind them would turn one such bit, once in a few frames, into 0.6 px. It would save 0 to 8 % of a
-        # frame's instructions on ARM (docs/measured/2026-11-30-int8-portability.md).
+        # bit, and int8 behind them made 0.6 px of one. It would save at most 8 % of a frame's instructions on ARM
+        # (docs/measured/2026-11-30-int8-portability.md).
         {
             "extractor stem": "int8",
             "extractor convolutions": "int8",

@@ -20,11 +20,12 @@ from qlot.runtime.tracking.crop import sample_crop
 from qlot.training.data.clip import DataError
 from qlot.training.data.crops import rule_box
 from qlot.training.data.sources.stills import LABEL_OFFSET, LabelledFaces
+from qlot.training.data.sources.video import TEACHER
 from qlot.training.fit.losses import covariance_matrices
 
 SEED, SCALE, SHIFT, ITERATIONS, BATCH = 0, 0.15, 0.10, 4, 24
 FACES, TABLE = "faces/faces_val.npz", "faces/faces_val_tta.npz"
-TEACHER, SIDES = "mediapipe478", ("right", "left")
+SIDES = "right", "left"
 
 
 class Validation:

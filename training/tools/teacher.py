@@ -24,6 +24,7 @@ from qlot.model.layout import load_layout
 from qlot.runtime.media.video import VideoReader
 from qlot.runtime.partial import written_whole
 from qlot.training.data.clip import Array, DataError, Image
+from qlot.training.data.sources.video import TEACHER
 
 SIZE = 256  # of the network's input
 NETWORK = "face_landmarks_detector.tflite"
@@ -59,7 +60,7 @@ def network(task: Path) -> Run:
 
 def looks(run: Run, picture: Image, about: Array) -> Array:
     """Return the landmarks of six runs (6, 478, 2) on a picture with a face about (478, 2)."""
-    mirror = np.array(load_layout("mediapipe478").mirror)
+    mirror = np.array(load_layout(TEACHER).mirror)
     low, high = about.min(0), about.max(0)
     centre, side = (low + high) / 2, _MARGIN * float((high - low).max())
     x, y = about[_EYES[1]] - about[_EYES[0]]
@@ -118,7 +119,7 @@ def _pictures(table: Path) -> Iterator[Image]:
 def label(run: Run, table: Path, out: Path) -> None:
     """Label one set of pictures or one video, whose .npz is `table`."""
     with np.load(table) as data:
-        about = data["mediapipe478"][..., :2].astype(np.float64)
+        about = data[TEACHER][..., :2].astype(np.float64)
         kept = {name: data[name] for name in ("names", "person") if name in data}
     video = next((p for p in map(table.with_suffix, (".mp4", ".mpg")) if p.exists()), None)
     pictures = (frame.rgb for frame in VideoReader(video)) if video else _pictures(table)

@@ -11,8 +11,8 @@ import numpy as np
 from qlot.model.layout import load_layout
 from qlot.training.data.clip import Clip, Source
 from qlot.training.data.interpolation import Interpolation
+from qlot.training.data.sources.video import TEACHER
 
-TEACHER: Final = "mediapipe478"
 LEAST_APART: Final = 1e-3  # canonical units
 SHARES: Final = {TEACHER: 0.5, "wflw98": 0.35, "ibug68": 0.15}
 
