@@ -7,7 +7,7 @@ spread over several processes, sees the same samples as one that was not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from qlot.training.data.augment import Augment
 from qlot.training.data.clip import Array, Clip, DataError, Source
+from qlot.training.data.cover import Cover
 from qlot.training.data.crops import Disturbance, crop_clip
 from qlot.training.data.eyes import eye_sides
 
@@ -43,13 +44,15 @@ class SampleMaker:
     disturbance: Disturbance
     augment: Augment
     eyes: float = 1.0  # how many times as often a landmark of an eye is drawn as another
+    cover: Cover = field(default_factory=lambda: Cover(0.0))
     mirror: bool = True
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Sample:
         """Return crops (L, S, S, 3), canonical points (N, 3), targets (L, N, 2) normalised, validity (L, N)."""
         clip = self._some_landmarks(clip, rng)
         crops, positions = crop_clip(clip, self.size, self.disturbance, rng)
-        points, valid = clip.queries.copy(), clip.valid
+        points = clip.queries.copy()
+        valid = self.cover(crops, positions, points, clip.valid, rng)
         if self.mirror and rng.random() < 0.5:
             # The canonical face is symmetric: a point of the mirrored picture is the point mirrored.
             crops, positions = crops[:, :, ::-1], positions.copy()

@@ -24,6 +24,7 @@ from qlot.runtime.stopping import StopRequest
 from qlot.training.data.augment import Augment
 from qlot.training.data.batch import Batch, Delivery, Mixture, SampleMaker, Steps
 from qlot.training.data.clip import DataError, Source
+from qlot.training.data.cover import Cover
 from qlot.training.fit.checkpoint import LOG, WEIGHTS, load_state, save_state
 from qlot.training.fit.journal import Journal, draw_curves, read_journal
 from qlot.training.fit.meter import Clock, Means
@@ -191,7 +192,7 @@ class Run:
     def _loader(self, begin: int, fabric: Any) -> Any:
         recipe = self.recipe
         size, augment = recipe.config().image_size, Augment(recipe.augment)
-        make = SampleMaker(size, recipe.landmarks, recipe.disturbance, augment, recipe.eyes)
+        make = SampleMaker(size, recipe.landmarks, recipe.disturbance, augment, recipe.eyes, Cover(recipe.cover))
         data = Delivery(Mixture(self.sources, make, recipe.frames, recipe.batch, recipe.seed))
         steps = Steps(begin, recipe.steps, recipe.micro, fabric.global_rank, fabric.world_size)
         return DataLoader(

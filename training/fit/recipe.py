@@ -66,6 +66,7 @@ class Recipe(_Strict):
     frames: Count = 4  # L of a clip
     landmarks: Annotated[int, Field(ge=3)] = 68  # N of every sample
     eyes: Annotated[float, Field(ge=1)] = 1.0  # how many times as often a landmark of an eye is drawn as another
+    cover: Share = 0.0  # of the clips in which something hides a part of the face, or it leaves
     first_iterations: tuple[Share, ...] = (0.0, 0.0, 0.2, 0.6, 0.2)  # chances of 1, 2, ... steps on the first frame
     next_iterations: tuple[Share, ...] = (0.7, 0.2, 0.1)  # and on the others
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3

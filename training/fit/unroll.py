@@ -91,7 +91,7 @@ class Unroll(nn.Module):
                 found.add("eyes", (shapes[0] + shapes[1]) / 2, weight)
                 args = (state.position, state.covariance, target, valid)
                 found.add("covariance", losses.covariance_loss(*args), weight)
-            found.add("unsure", unsure_loss(state, batch), 1.0)
+            found.add("unsure", unsure_loss(state, valid), 1.0)
             state = clamp_output(state)
             finals.append(state)
         result = found.result()
@@ -184,14 +184,18 @@ def _look_up(maps: Tensor, position: Tensor, kernel: int, window: int) -> Tensor
     return patches.squeeze(3).unflatten(1, (k, -1)).transpose(1, 2)
 
 
-def unsure_loss(state: TensorState, batch: Batch) -> Tensor:
-    """On clips without a face: log sigmas and artanh rho back to the cold start's 0, and no displacement.
+def unsure_loss(state: TensorState, valid: Tensor) -> Tensor:
+    """In frames without a face: log sigmas and artanh rho back to the cold start's 0, and no displacement.
 
-    A network that has seen only faces reports small sigmas everywhere, and its positions wander.
+    A network that has seen only faces reports small sigmas everywhere, and its positions wander; one that has seen a
+    face only come, not go, stays sure of one that has left.
+
+    Args:
+        state: after a frame.
+        valid: (B, N) of that frame.
     """
-    faceless = ~batch.valid.any(-1).any(-1)
     error = state.covariance.square().sum(-1) + state.delta.square().sum(-1)
-    return losses.masked_mean(error.mean(-1), faceless)
+    return losses.masked_mean(error.mean(-1), ~valid.any(-1))
 
 
 def with_mirrored(batch: Batch) -> Batch:

@@ -33,7 +33,7 @@ class EveryLayout:
         # Two of the teacher's points share their query with another, one iris' foot with a lid: no answer is right.
         apart = np.linalg.norm(teacher.points[:, None] - teacher.points[None], axis=-1)
         self._alone = ~(np.tril(apart < LEAST_APART, -1).any(1))
-        self._between = {name: Interpolation.between(teacher, points) for name, points in self._points.items()}
+        self._between = {name: Interpolation.between(teacher, layout) for name, layout in layouts.items()}
 
     def __len__(self) -> int:
         return len(self._source)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qlot.model.layout import Layout, load_layout
 from qlot.training.data.clip import Array, Clip, DataError
+from qlot.training.data.convention import as_labelled
 from qlot.training.data.synthetic import ict
 from qlot.training.data.synthetic.cache import read_settings
 from qlot.training.data.synthetic.camera import project
@@ -48,7 +49,15 @@ class SyntheticFaces:
             raise DataError(f"{cache}: no scenes in it; render some: python -m qlot.training.data.synthetic.cache")
         self._model = FaceModel.load(model)
         self._canonical = self._model.canonical(np.arange(ict.VERTICES))
-        self._fixed = {"ict68": self._model.lm68, "wflw98": self._nearest(load_layout("wflw98"))}
+        # A layout's queries, and the vertices that stand for its landmarks: on a jaw, where labels of pictures are.
+        wflw, ibug = load_layout("wflw98"), load_layout("ibug68")
+        self._fixed = {
+            "ict68": (self._canonical[self._model.lm68], self._model.lm68.copy()),
+            "wflw98": (wflw.points, self._nearest(wflw, wflw.points)),
+        }
+        for layout, (_, rows) in zip((ibug, wflw), self._fixed.values(), strict=True):
+            jaw = list(layout.groups["jaw"])
+            rows[jaw] = self._nearest(layout, as_labelled(layout))[jaw]
         neutral = self._model.neutral[ict.FACE]
         self._face = ((neutral > _BOX[0]) & (neutral < _BOX[1])).all(1)  # (9409,)
 
@@ -70,10 +79,11 @@ class SyntheticFaces:
         chosen, stride = _window(len(record.states), length, rng)
         layout = str(rng.choice(list(SHARES), p=list(SHARES.values())))
         if layout in self._fixed:
-            rows = self._fixed[layout]
+            queries, rows = self._fixed[layout]
             valid = _standard_validity(record, chosen, rows, _JAWS[layout])
         else:
             rows = self._draw_vertices(record.unhidden[chosen], rng)
+            queries = self._canonical[rows]
             valid = (record.unhidden & record.uncovered)[np.ix_(chosen, rows)]
         try:
             pictures = {frame: record.picture(frame) for frame in set(chosen.tolist())}
@@ -83,19 +93,19 @@ class SyntheticFaces:
             frames=[pictures[frame] for frame in chosen.tolist()],
             landmarks=self._landmarks(record, chosen, rows),
             valid=valid,
-            queries=self._canonical[rows],
+            queries=queries,
             layout=layout,
             identity=self.identity(index),
             source=str(path),
             fps=record.fps / stride,
         )
 
-    def _nearest(self, layout: Layout) -> Indices:
-        """Return the vertex next to each of a layout's points: pupils on the eyeballs, all others on the skin."""
+    def _nearest(self, layout: Layout, points: Array) -> Indices:
+        """Return the vertex next to each of points (N, 3): a layout's pupils on the eyeballs, all others on the skin."""
         pupils = [i for name, members in layout.groups.items() if "pupil" in name for i in members]
         balls = np.concatenate([np.arange(part.start, part.stop) for part in ict.EYEBALLS])
-        rows = np.zeros(len(layout.points), np.int64)
-        for i, point in enumerate(layout.points):
+        rows = np.zeros(len(points), np.int64)
+        for i, point in enumerate(points):
             among = balls if i in pupils else np.arange(ict.FACE.stop)
             rows[i] = among[np.linalg.norm(self._canonical[among] - point, axis=1).argmin()]
         return rows

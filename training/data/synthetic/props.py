@@ -65,7 +65,7 @@ def tube(path: Array, radius: float, colour: Colour, closed: bool) -> Prop:
 
 
 def glasses(spec: Glasses, points: Array) -> list[Prop]:
-    """Return rims, bridge and temples for a person's 68 points (68, 3) in cm."""
+    """Return rims, dark glass, bridge and temples for a person's 68 points (68, 3) in cm."""
     left, right = points[42:48].mean(0), points[36:42].mean(0)
     front = points[[27, 19, 24, 37, 44]][:, 2].max() + 0.6
     angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
@@ -79,6 +79,8 @@ def glasses(spec: Glasses, points: Array) -> list[Prop]:
         flat = rim + centre
         curved = front - 0.035 * flat[:, 0] ** 2 + 0.1
         made.append(tube(np.column_stack([flat, curved]), spec.thickness, spec.colour, closed=True))
+        if spec.lens is not None:
+            made.append(lens(np.column_stack([flat, curved]), spec.lens))
         hinge = (centre[0] + way * spec.width / 2, centre[1] + 0.6)
         bows = [(*hinge, front - 0.035 * hinge[0] ** 2), (ear[0] + 0.5 * way, hinge[1] + 0.3, ear[2])]
         made.append(tube(np.array(bows), spec.thickness, spec.colour, closed=False))
@@ -88,6 +90,14 @@ def glasses(spec: Glasses, points: Array) -> list[Prop]:
     middle = ((inner[0][0] + inner[1][0]) / 2, inner[0][1] + 0.3)
     bridge = np.array([(x, y, front - 0.035 * x * x + 0.1) for x, y in (inner[0], middle, inner[1])])
     return [*made, tube(bridge, spec.thickness, spec.colour, closed=False)]
+
+
+def lens(rim: Array, colour: Colour) -> Prop:
+    """Return the flat glass within a rim (k, 3)."""
+    after = np.roll(np.arange(len(rim)), -1)
+    fan = np.stack([np.full(len(rim), len(rim)), np.arange(len(rim)), after], -1)
+    positions = np.vstack([rim, rim.mean(0)])
+    return Prop(positions, np.tile([0.0, 0.0, 1.0], (len(positions), 1)), fan.astype(np.int32), Material.PLAIN, colour)
 
 
 def _grid(rows: int, columns: int) -> NDArray[np.int32]:

@@ -153,6 +153,7 @@ def _glasses(rng: np.random.Generator) -> Glasses:
         roundness=float(rng.uniform(0.1, 1)),
         thickness=float(rng.uniform(0.06, 0.25)),
         lower=float(rng.uniform(0, 0.6)),
+        lens=_linear(rng.uniform(0, 60, 3)) if rng.random() < 0.2 else None,
     )
 
 

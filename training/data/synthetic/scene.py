@@ -85,7 +85,7 @@ class Occluder:
 
 @dataclass(frozen=True)
 class Glasses:
-    """Frames; nothing is drawn of the glass."""
+    """Frames; of the glass, only dark one is drawn, which hides the eyes."""
 
     colour: Colour = (0.02, 0.02, 0.02)
     width: float = 5.4  # cm of a lens
@@ -93,6 +93,7 @@ class Glasses:
     roundness: float = 0.6  # 0 rectangular, 1 elliptic
     thickness: float = 0.18  # cm, half
     lower: float = 0.3  # cm below the pupils
+    lens: Colour | None = None  # of dark glass
 
 
 @dataclass(frozen=True)
