@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qlot.model.layout import Layout, load_layout
 from qlot.training.data.clip import Array, Clip, DataError
 from qlot.training.data.convention import as_labelled
+from qlot.training.data.crops import LEAST_POINTS
 from qlot.training.data.synthetic import ict
 from qlot.training.data.synthetic.cache import read_settings
 from qlot.training.data.synthetic.camera import project
@@ -78,13 +79,13 @@ class SyntheticFaces:
         record = Record.read(path)
         chosen, stride = _window(len(record.states), length, rng)
         layout = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        rows = self._draw_vertices(record.unhidden[chosen], rng)
+        queries, valid = self._canonical[rows], (record.unhidden & record.uncovered)[np.ix_(chosen, rows)]
+        if layout == "ict" and valid.sum(1).max() < LEAST_POINTS:
+            layout = "wflw98"  # whose points are to be guessed behind whatever covers them
         if layout in self._fixed:
             queries, rows = self._fixed[layout]
             valid = _standard_validity(record, chosen, rows, _JAWS[layout])
-        else:
-            rows = self._draw_vertices(record.unhidden[chosen], rng)
-            queries = self._canonical[rows]
-            valid = (record.unhidden & record.uncovered)[np.ix_(chosen, rows)]
         try:
             pictures = {frame: record.picture(frame) for frame in set(chosen.tolist())}
         except ValueError as error:
@@ -101,7 +102,7 @@ class SyntheticFaces:
         )
 
     def _nearest(self, layout: Layout, points: Array) -> Indices:
-        """Return the vertex next to each of points (N, 3): a layout's pupils on the eyeballs, all others on the skin."""
+        """Return the vertex next to each of points (N, 3): a layout's pupils on the eyeballs, others on the skin."""
         pupils = [i for name, members in layout.groups.items() if "pupil" in name for i in members]
         balls = np.concatenate([np.arange(part.start, part.stop) for part in ict.EYEBALLS])
         rows = np.zeros(len(points), np.int64)
