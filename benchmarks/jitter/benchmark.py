@@ -9,7 +9,7 @@ from typing import Any
 
 from qlot.benchmarks.jitter.clips import RenderedClip, digest
 from qlot.benchmarks.jitter.methods import methods
-from qlot.benchmarks.jitter.peer import facemesh
+from qlot.benchmarks.jitter.peer import peer_track
 from qlot.benchmarks.jitter.points import point_set
 from qlot.benchmarks.jitter.protocol import JitterProtocol, load_protocol
 from qlot.benchmarks.jitter.rendering import clips_of
@@ -27,9 +27,10 @@ class JitterRequest:
     bundle: Path
     data: Path  # holds ict/ict_model.npz and layouts/mediapipe478.json
     clips: Path  # where rendered clips are kept
-    predictions: Path  # where FaceMesh's landmarks are kept
-    peer: bool = False  # whether FaceMesh is compared
-    environment: Path | None = None  # of FaceMesh
+    predictions: Path  # where the peer's landmarks are kept
+    peer: str | None = None  # name of the tracker that is compared
+    landmarker: Path | None = None  # model of FaceLandmarker, if that is the peer
+    environment: Path | None = None  # of the peer
     threads: int = 1
 
 
@@ -71,12 +72,13 @@ def benchmark(request: JitterRequest, progress: Callable[[str], None]) -> Benchm
 
     def peer(clip: RenderedClip) -> Array:
         options = ["--environment", str(request.environment)] if request.environment else []
-        found = facemesh(clip, request.predictions, options)
+        options += ["--landmarker", str(request.landmarker)] if request.landmarker else []
+        found = peer_track(clip, request.predictions, options)
         versions.add(found.version)
         return found.landmarks
 
     follow = Followers(spec, stages, points, peer if request.peer else None)
-    results = run(clips, methods(protocol, request.peer), follow, points, progress)
+    results = run(clips, methods(protocol, spec.steady, request.peer), follow, points, progress)
     about = {
         "preset": spec.model.preset,
         "checkpoint": spec.model.checkpoint,

@@ -19,7 +19,11 @@ RESULTS, PLOT = "results.json", "jitter.png"
 class PeerName(StrEnum):
     """Trackers to compare with."""
 
+    LANDMARKER = "landmarker"
     FACEMESH = "facemesh"
+
+
+NAMES = {PeerName.LANDMARKER: "FaceLandmarker", PeerName.FACEMESH: "FaceMesh"}
 
 
 def jitter(
@@ -35,7 +39,18 @@ def jitter(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.", show_default=False)],
     peer: Annotated[
         PeerName | None,
-        typer.Option(help="Also run MediaPipe FaceMesh, in a virtual environment that is made for it (1 GB)."),
+        typer.Option(
+            help="Also run MediaPipe, in a virtual environment that is made for it (1 GB): FaceLandmarker of MediaPipe "
+            "Tasks at its defaults, or the older FaceMesh, which does not smooth."
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TASK",
+            help="FaceLandmarker's model, face_landmarker.task.",
+            show_default="DATA/../peers/face_landmarker.task",
+        ),
     ] = None,
     clips: Annotated[
         Path | None,
@@ -43,22 +58,30 @@ def jitter(
     ] = None,
     environment: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="FaceMesh's virtual environment.", show_default="in the user's cache"),
+        typer.Option(metavar="FOLDER", help="MediaPipe's virtual environment.", show_default="in the user's cache"),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads of the inference engine.")] = 1,
 ) -> None:
     """Measure how much a bundle's landmarks flicker at rest and how far they trail a motion.
 
-    Faces are rendered, so the motion is known exactly; sensor noise and JPEG are added. The raw bundle, its gate at
-    several radii and filters behind it are compared on the same frames, and with --peer FaceMesh too.
+    Faces are rendered, so the motion is known exactly; sensor noise and JPEG are added. The tracker's output, the raw
+    network, its gate at several radii and filters behind it are compared on the same frames, and with --peer MediaPipe.
     """
     from qlot.benchmarks.jitter.benchmark import JitterRequest, benchmark
     from qlot.benchmarks.jitter.report import plot, tables
 
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
+    landmarker = (model or data.parent / "peers" / "face_landmarker.task") if peer is PeerName.LANDMARKER else None
     request = JitterRequest(
-        bundle, data, clips or out / "clips", out / "facemesh", peer is not None, environment, threads
+        bundle,
+        data,
+        clips or out / "clips",
+        out / (peer or "peer"),
+        NAMES[peer] if peer else None,
+        landmarker,
+        environment,
+        threads,
     )
     with shown(Console(stderr=True)) as progress:
         done = benchmark(request, progress)
@@ -72,4 +95,4 @@ def jitter(
 
 def commands(app: typer.Typer) -> None:
     """Register `jitter`."""
-    app.command(epilog="Example: `qlot jitter bundle/ --data shared/data --out jitter/ --peer facemesh`")(jitter)
+    app.command(epilog="Example: `qlot jitter bundle/ --data shared/data --out jitter/ --peer landmarker`")(jitter)

@@ -17,13 +17,14 @@ from qlot.metrics import face_size, interocular, nmf, overshoot, ramp_lag, secon
 from qlot.training.data.clip import Array
 
 FLICKER, NMF, ERROR = "flicker", "nmf", "error"
-RAMP_LAG, OVERSHOOT, BLINK_DEPTH, LOST = "ramp_lag", "overshoot", "blink_depth", "lost"
+RAMP_LAG, RAMP_FLICKER, OVERSHOOT, BLINK_DEPTH, LOST = "ramp_lag", "ramp_flicker", "overshoot", "blink_depth", "lost"
 MEANING: Mapping[str, str] = {
     FLICKER: "still: RMS second difference, % of the outer eye distance",
     NMF: "still: normalised mean flicker, first differences over the face size",
     ERROR: "still: mean distance to the mesh vertices, % of the outer eye distance; conventions included, and the "
     "vertices of mediapipe478 were fitted to FaceMesh",
     RAMP_LAG: "ramp: offset in ms of the motion, mean of both directions",
+    RAMP_FLICKER: "ramp: RMS second difference of the errors, % of the outer eye distance",
     OVERSHOOT: "saccade: % of the step",
     BLINK_DEPTH: "blink: by how much the lids come nearer, % of the truth",
     LOST: "measured frames without landmarks, %",
@@ -80,7 +81,11 @@ def _of_motion(motion: MotionSpec, times: Array, truth: Array, found: Array, poi
             passed = times % way
             steady = moving & (passed >= motion.settle) & (passed <= way - motion.settle)
             ways = [steady & (times < way), steady & (times >= way)]
-            return {RAMP_LAG: float(np.mean([ramp_lag(response[w], stimulus[w], times[w]) for w in ways]))}
+            errors, eyes = found - truth, float(interocular(truth[0], points.outer_eyes))
+            return {
+                RAMP_LAG: float(np.mean([ramp_lag(response[w], stimulus[w], times[w]) for w in ways])),
+                RAMP_FLICKER: 100 * float(np.mean([second_difference(errors[w], eyes) for w in ways])),
+            }
         case SineSpec():
             wave = response[moving], stimulus[moving], times[moving], motion.hertz
             return {lag_of(motion.hertz): sine_lag(*wave), gain_of(motion.hertz): sine_gain(*wave)}

@@ -1,27 +1,28 @@
-"""The methods: a QLOT bundle raw and gated, filters on its raw output, and FaceMesh with and without a filter."""
+"""The methods: a QLOT bundle steady, raw and gated, filters on its raw output, a peer with and without a filter."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
 from qlot.benchmarks.jitter.clips import RenderedClip
 from qlot.benchmarks.jitter.points import PointSet
 from qlot.benchmarks.jitter.protocol import JitterProtocol
-from qlot.runtime.bundle.manifest import IterationSpec, TrackerSpec
+from qlot.runtime.bundle.manifest import IterationSpec, SteadySpec, TrackerSpec
 from qlot.runtime.bundle.stated_confidence import ANY_FACE
 from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.recurrence import Gate, Network
 from qlot.runtime.tracking.crop import crop_of, fit_crop
 from qlot.runtime.tracking.filters import LandmarkFilter, Rule
+from qlot.runtime.tracking.steady import Steady
 from qlot.runtime.tracking.tracker import Tracker
 from qlot.training.data.clip import Array
 
 QLOT: Final = "QLOT"
-FACEMESH: Final = "FaceMesh"
+RAW: Final = "QLOT raw"  # what the network says
 NO_GATE = Gate()
 
 
@@ -31,7 +32,7 @@ class Method:
 
     label: str
     family: str  # settings of one kind, drawn as one line
-    tracker: Literal["QLOT", "FaceMesh"]
+    tracker: str  # QLOT or the peer
     gate: Gate = NO_GATE
     rule: Rule | None = None
     weighted: bool = False  # the filter is told the predicted covariances
@@ -45,21 +46,31 @@ class ClipAnswers:
     covariances: Array | None = None  # (T, C, 2, 2) pixels squared
 
 
-def methods(protocol: JitterProtocol, peer: bool) -> Iterator[Method]:
-    """List what is compared; `peer` says whether FaceMesh is."""
+def methods(protocol: JitterProtocol, steady: SteadySpec, peer: str | None) -> Iterator[Method]:
+    """List what is compared.
+
+    Args:
+        protocol: the settings.
+        steady: the bundle's own.
+        peer: name of the tracker that is compared, if there is one.
+    """
     settings = protocol.methods
-    yield Method("QLOT", "QLOT", QLOT)
+    if steady.unit:
+        yield Method("QLOT", "QLOT", QLOT, rule=Steady(steady), weighted=True)
+        for unit in settings.steady:
+            rule = Steady(steady.model_copy(update={"unit": unit}))
+            yield Method(f"QLOT, steady {unit:g}", "QLOT, steady", QLOT, rule=rule, weighted=True)
+    yield Method(RAW, RAW, QLOT)
     for s in settings.gates:
-        yield Method(f"QLOT, gate {s.radius:g} px", "QLOT, gate", QLOT, s.gate())
-    trackers: tuple[Literal["QLOT", "FaceMesh"], ...] = (QLOT, FACEMESH) if peer else (QLOT,)
+        yield Method(f"{RAW}, gate {s.radius:g} px", f"{RAW}, gate", QLOT, s.gate())
     if peer:
-        yield Method(FACEMESH, FACEMESH, FACEMESH)
-    for tracker in trackers:
+        yield Method(peer, peer, peer)
+    for tracker, name in ((QLOT, RAW), (peer, peer)) if peer else ((QLOT, RAW),):
         for e in settings.one_euro:
-            label = f"{tracker} + One-Euro {e.min_cutoff:g} Hz, beta {e.beta:g}"
-            yield Method(label, f"{tracker} + One-Euro, beta {e.beta:g}", tracker, rule=e.rule())
+            label = f"{name} + One-Euro {e.min_cutoff:g} Hz, beta {e.beta:g}"
+            yield Method(label, f"{name} + One-Euro, beta {e.beta:g}", str(tracker), rule=e.rule())
     for weighted in (False, True):
-        family = "QLOT + Kalman" + (" on covariances" if weighted else "")
+        family = f"{RAW} + Kalman" + (" on covariances" if weighted else "")
         for k in settings.kalman:
             yield Method(f"{family} {k.acceleration:g} px²/s³", family, QLOT, rule=k.rule(), weighted=weighted)
 
@@ -79,6 +90,7 @@ def track(
         spec.model_copy(update={"confidence": ANY_FACE}),
         stages,
         gate=gate,
+        steady=False,
         iterations=IterationSpec(cold=spec.iterations.cold, tracking=1),
         detector=lambda _: start,
     )

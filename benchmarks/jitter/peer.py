@@ -1,4 +1,4 @@
-"""FaceMesh's landmarks on a clip, from the peer benchmark, which runs it as a program of its own."""
+"""A peer's landmarks on a clip, from the peer benchmark, which runs it as a program of its own."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MODULE = "qlot.benchmarks.peers.facemesh"
 
 @dataclass(frozen=True, eq=False)
 class PeerTrack:
-    """What FaceMesh says of a clip."""
+    """What a peer says of a clip."""
 
-    landmarks: Array  # (T, 468, 2) pixels, centres at integers; NaN without a face
+    landmarks: Array  # (T, 468 or 478, 2) pixels, centres at integers; NaN without a face
     version: str
 
 
-def facemesh(clip: RenderedClip, folder: Path, options: Sequence[str] = ()) -> PeerTrack:
-    """Return FaceMesh's landmarks, from `folder` if they were found on the same frames before.
+def peer_track(clip: RenderedClip, folder: Path, options: Sequence[str] = ()) -> PeerTrack:
+    """Return a peer's landmarks, from `folder` if they were found on the same frames before.
 
     Args:
         clip: the clip.
@@ -47,12 +47,12 @@ def facemesh(clip: RenderedClip, folder: Path, options: Sequence[str] = ()) -> P
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         source, found = Path(temporary) / "frames.npz", Path(temporary) / "found.npz"
-        np.savez(source, frames=frames)
+        np.savez(source, frames=frames, fps=1 / (clip.times[1] - clip.times[0]))
         command = [sys.executable, "-m", MODULE, "--frames", str(source), "--out", str(found), *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no reason given"]
-            raise DataError(f"FaceMesh on {clip.name}: {lines[-1].removeprefix('error: ')}")
+            raise DataError(f"the peer on {clip.name}: {lines[-1].removeprefix('error: ')}")
         with np.load(found) as stored, written_whole(path) as partial, partial.open("wb") as file:
             np.savez(file, frames=seen, landmarks=stored["landmarks"], version=stored["version"])
     track = _read(path, seen)

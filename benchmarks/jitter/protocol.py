@@ -144,6 +144,7 @@ class KalmanSetting(_Part):
 class MethodsSpec(_Part):
     """The settings that are compared."""
 
+    steady: tuple[Positive, ...]  # units of the tracker's own steady rule
     gates: tuple[GateSetting, ...]
     one_euro: tuple[OneEuroSetting, ...]
     kalman: tuple[KalmanSetting, ...]
@@ -152,7 +153,7 @@ class MethodsSpec(_Part):
 class JitterProtocol(_Part):
     """`protocol.json`."""
 
-    version: Literal[1]
+    version: Literal[2]
     frame: FrameSpec
     lead_in: Positive  # seconds
     noise: NoiseSpec

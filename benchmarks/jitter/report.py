@@ -21,11 +21,12 @@ from qlot.benchmarks.jitter.measures import (
     MEANING,
     NMF,
     OVERSHOOT,
+    RAMP_FLICKER,
     RAMP_LAG,
     gain_of,
     lag_of,
 )
-from qlot.benchmarks.jitter.methods import FACEMESH
+from qlot.benchmarks.jitter.methods import QLOT
 from qlot.benchmarks.jitter.protocol import JitterProtocol, SineSpec
 from qlot.benchmarks.jitter.run import MethodScores
 from qlot.runtime.partial import written_whole
@@ -61,6 +62,7 @@ def tables(results: Sequence[MethodScores], protocol: JitterProtocol) -> tuple[T
         "flicker\n%": FLICKER,
         "NMF": NMF,
         "ramp\nms": RAMP_LAG,
+        "ramp\n%": RAMP_FLICKER,
         "over-\nshoot %": OVERSHOOT,
         "blink\n%": BLINK_DEPTH,
         "error\n%": ERROR,
@@ -88,11 +90,12 @@ def plot(results: Sequence[MethodScores], path: Path, title: str) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     drawn = [r for r in results if math.isfinite(r.mean(FLICKER)) and math.isfinite(r.mean(lag_of(PLOT_HERTZ)))]
-    for i, (family, members) in enumerate(groupby(drawn, lambda r: r.method.family)):
+    for i, (family, group) in enumerate(groupby(drawn, lambda r: r.method.family)):
+        members = list(group)
         points = [(r.mean(lag_of(PLOT_HERTZ)), r.mean(FLICKER)) for r in members]
         alone = len(points) == 1
         style: dict[str, Any] = {"markersize": 11, "zorder": 3} if alone else {"markersize": 4, "linewidth": 1}
-        line = "--" if family.startswith(FACEMESH) else "-"
+        line = "-" if members[0].method.tracker == QLOT else "--"
         color = colormaps["tab20"](i)
         axes.plot(*zip(*points, strict=True), line, marker="so^DvP*X"[i % 8], color=color, label=family, **style)
     axes.set_yscale("log")

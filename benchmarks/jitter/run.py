@@ -10,7 +10,7 @@ import numpy as np
 
 from qlot.benchmarks.jitter.clips import RenderedClip
 from qlot.benchmarks.jitter.measures import measure
-from qlot.benchmarks.jitter.methods import FACEMESH, ClipAnswers, Method, smooth, track
+from qlot.benchmarks.jitter.methods import QLOT, ClipAnswers, Method, smooth, track
 from qlot.benchmarks.jitter.points import PointSet
 from qlot.runtime.bundle.manifest import TrackerSpec
 from qlot.runtime.network.recurrence import Gate, Network
@@ -51,7 +51,7 @@ class Followers:
         spec: constants of the bundle.
         stages: its network.
         points: what is compared.
-        peer: FaceMesh's landmarks (T, 468 or more, 2) on a clip; None if it is not compared.
+        peer: the peer's landmarks (T, 468 or more, 2) on a clip; None if none is compared.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class Followers:
         return raw if method.rule is None else smooth(raw, clip.times, method.rule, method.weighted)
 
     def _follow(self, clip: RenderedClip, method: Method) -> ClipAnswers:
-        if method.tracker != FACEMESH:
+        if method.tracker == QLOT:
             return track(self._spec, self._stages, clip, self._points, method.gate)
         if self._peer is None:
-            raise ValueError("FaceMesh is among the methods but was not given")
+            raise ValueError(f"{method.tracker} is among the methods but was not given")
         return ClipAnswers(self._peer(clip)[:, self._points.mesh])
 
 

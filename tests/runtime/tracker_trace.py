@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qlot.runtime.bundle.manifest import SteadySpec
 from qlot.runtime.errors import TimeUnitWarning
 from qlot.runtime.geometry import FloatArray
 from qlot.runtime.network.state import State
@@ -118,9 +119,12 @@ def look(tracker: Tracker, frame: NDArray[np.uint8], timestamp: float) -> tuple[
     return result, any(w.category is TimeUnitWarning for w in caught)
 
 
+SPEC = disc_spec().model_copy(update={"steady": SteadySpec()})
+
+
 def run(events: Sequence[Event], rotation: int, mirrored: bool, offline: bool) -> dict[str, Any]:
     stages, frames = Recording(), []
-    tracker = Tracker(disc_spec(), stages, rotation=rotation, mirrored=mirrored, offline=offline)
+    tracker = Tracker(SPEC, stages, rotation=rotation, mirrored=mirrored, offline=offline)
     for timestamp, upright in events:
         frame, before = passed(upright, rotation, mirrored), len(stages.answers)
         result, hint = look(tracker, frame, timestamp)
@@ -131,7 +135,7 @@ def run(events: Sequence[Event], rotation: int, mirrored: bool, offline: bool) -
 
 
 def trace() -> dict[str, Any]:
-    return {"spec": disc_spec().model_dump(mode="json"), "runs": {name: run(*how) for name, how in RUNS.items()}}
+    return {"spec": SPEC.model_dump(mode="json"), "runs": {name: run(*how) for name, how in RUNS.items()}}
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from qlot.runtime.bundle.manifest import (
     LayoutSpec,
     PreprocessingSpec,
     StateSpec,
+    SteadySpec,
     TrackerSpec,
     TrackingSpec,
 )
@@ -47,5 +48,6 @@ def default_spec(size: int, hidden: int, layout: LayoutSpec, confidence: Confide
         gate=GateSpec(radius=0.0, cutoff=0.05),
         confidence=confidence,
         tracking=TrackingSpec(),
+        steady=SteadySpec(),
         layout=layout,
     )

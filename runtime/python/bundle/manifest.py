@@ -42,7 +42,7 @@ from qlot.runtime.bundle.limits import (
     Text,
 )
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 StageName = Literal["extractor", "refiner", "refiner_unrolled"]
 Lowering = Literal["dense", "windowed"]
@@ -172,6 +172,22 @@ class GateSpec(_Part):
 
     radius: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]  # pixels of the network input
     cutoff: Annotated[float, Field(ge=0, lt=1)]
+
+
+class SteadySpec(_Part):
+    """How landmarks are kept steady after the network. A unit of 0 leaves them as the network gives them.
+
+    A landmark's noise u is `unit` times the geometric mean of its standard deviations along the axes of its ellipse.
+    """
+
+    unit: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.15
+    sudden: Positive = 6.0  # u: a deviation of this size is motion
+    lasting: Positive = 2.0  # u: one that lasts is so from this size on
+    lasting_cutoff: Positive = 1.5  # Hz: how long it has to last
+    speed: Positive = 3.5  # u a second: a landmark as fast as this is moving
+    moving_cutoff: Positive = 1.0  # Hz: low pass of a moving landmark about its own course
+    moving_share: Share = 0.25  # of what that takes in, for its velocity
+    rest_cutoff: Positive = 1.25  # Hz: how fast a velocity without evidence is given up
 
 
 class ConfidenceSpec(_Part):
@@ -317,6 +333,7 @@ class TrackerSpec(_Part):
     gate: GateSpec
     confidence: ConfidenceSpec
     tracking: TrackingSpec
+    steady: SteadySpec = SteadySpec(unit=0)  # since 1.2; an older bundle's landmarks stay as the network gives them
     layout: LayoutSpec
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 
 class FilterName(StrEnum):
-    """Comparison filters; QLOT needs none."""
+    """Comparison filters, in place of the bundle's own rule."""
 
     NONE = "none"
     ONE_EURO = "one-euro"
@@ -112,10 +112,14 @@ def track(
         FilterName,
         typer.Option(
             "--filter",
-            help="Smooth landmarks afterwards, for comparison; covariances stay the network's.",
+            help="Smooth the network's landmarks with this in place of the bundle's own rule, for comparison.",
             rich_help_panel="Tracking",
         ),
     ] = FilterName.NONE,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Landmarks as the network says, not kept steady.", rich_help_panel="Tracking"),
+    ] = False,
     rotation: Annotated[
         int,
         typer.Option(
@@ -169,6 +173,7 @@ def track(
         gate_radius=gate_radius,
         gate_cutoff=gate_cutoff,
         filter=None if filter_name is FilterName.NONE else filter_name.value,
+        raw=raw,
         table="csv" if table is TableName.CSV else "jsonl",
         ellipses=ellipses,
         crop=crop,

@@ -68,6 +68,7 @@ def _model(m: Manifest) -> list[tuple[str, str]]:
             f"{m.preprocessing.crop.resampling}",
         ),
         ("iterations", f"{m.iterations.cold} cold, {m.iterations.tracking} tracking"),
+        ("steady", f"unit {m.steady.unit:g} sigma" if m.steady.unit else "off"),
         ("gate", f"radius {m.gate.radius:g} px, cutoff {m.gate.cutoff:g}" if m.gate.radius else "off"),
     ]
 

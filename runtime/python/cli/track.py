@@ -52,7 +52,8 @@ class TrackRequest:
     iterations: int | None = None
     gate_radius: float | None = None  # pixels of the network input
     gate_cutoff: float | None = None
-    filter: str | None = None
+    filter: str | None = None  # in place of the bundle's own rule
+    raw: bool = False  # landmarks as the network says
     table: TableFormat = "csv"
     ellipses: bool = False
     crop: bool = False
@@ -216,6 +217,7 @@ def _tracker(bundle: Bundle, stages: BundleNetwork, request: TrackRequest, rotat
             gate.cutoff if request.gate_cutoff is None else request.gate_cutoff,
         ),
         iterations=iterations.model_copy(update={"tracking": request.iterations or iterations.tracking}),
+        steady=not (request.raw or request.filter),
         offline=offline,
     )
 

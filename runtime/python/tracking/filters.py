@@ -1,6 +1,6 @@
-"""Comparison filters for landmark sequences with time stamps in seconds, at any and at irregular frame rates.
+"""Filters for landmark sequences with time stamps in seconds, at any and at irregular frame rates.
 
-QLOT itself needs none; these are what it is compared with.
+The tracker's own rule is `steady`; those here are what it is compared with.
 """
 
 from __future__ import annotations

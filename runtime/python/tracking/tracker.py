@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.runtime.bundle.folder import Bundle
-from qlot.runtime.bundle.manifest import IterationSpec, TrackerSpec
+from qlot.runtime.bundle.manifest import IterationSpec, SteadySpec, TrackerSpec
 from qlot.runtime.errors import FrameError, TimeUnitWarning
 from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.bundle_network import BundleNetwork
@@ -27,9 +27,11 @@ from qlot.runtime.network.recurrence import Gate, Network, steps
 from qlot.runtime.network.state import State, cold_start, covariance_matrices, move_crop
 from qlot.runtime.tracking.confidence import confidence
 from qlot.runtime.tracking.crop import CropPolicy, fit_crop, sample_crop, target_crop, to_frame
+from qlot.runtime.tracking.filters import Memory
 from qlot.runtime.tracking.orientation import Orientation
 from qlot.runtime.tracking.result import Status, TrackResult
 from qlot.runtime.tracking.search import Search, Size, go_on, scaled, start_search
+from qlot.runtime.tracking.steady import Steady
 
 Frame = NDArray[np.uint8]
 Detector = Callable[[Frame], CropBox | None]
@@ -50,6 +52,7 @@ class _Tracking:
     state: State  # in the crop of the next frame
     crop: CropPolicy
     last: CropBox  # where the face was last seen for sure
+    steadied: Memory | None  # of the steady rule, in the upright frame; None after a frame without landmarks
     weak_since: float = math.inf
 
 
@@ -109,6 +112,7 @@ class Tracker:
         iterations: refinement steps in place of the bundle's.
         detector: asked first in every frame without a face: upright frame (H, W, 3) -> crop in its pixels, or None.
         threads: threads of the engine, where this tracker loads the graphs.
+        steady: whether landmarks are kept steady as the bundle says, or how; False gives what the network says.
         offline: the frames are a recording, so nothing waits for an answer: where a search begins, the whole frame is
             searched before it is answered.
 
@@ -128,6 +132,7 @@ class Tracker:
         gate: Gate | None = None,
         iterations: IterationSpec | None = None,
         detector: Detector | None = None,
+        steady: SteadySpec | bool = True,
         threads: int = 1,
         offline: bool = False,
     ) -> None:
@@ -147,6 +152,8 @@ class Tracker:
         self._gate = gate or Gate(self._spec.gate.radius, self._spec.gate.cutoff)
         self._iterations = iterations or self._spec.iterations
         self._detector = detector
+        rule = self._spec.steady if isinstance(steady, bool) else steady
+        self._steady = Steady(rule) if steady and rule.unit else None
         self._offline = offline
         self._points = np.array(self._spec.layout.points, np.float64)
         self._memory: _Fresh | _Seen = _Fresh()
@@ -216,10 +223,11 @@ class Tracker:
             return lost, self._absent(timestamp, Status.LOST, look, clock)
         crop = old.crop.follow(look.target, elapsed, spec)
         state = move_crop(look.state, look.box, crop.box, self._stages.size)
-        phase = _Tracking(state, crop, old.last if weak else crop.box, weak_since)
         if weak:  # kept track of for a while, in case it is only covered, but no face is claimed
+            phase = _Tracking(state, crop, old.last, None, weak_since)
             return phase, self._absent(timestamp, Status.LOST, look, clock)
-        return phase, self._present(rgb, timestamp, look, clock)
+        steadied, result = self._present(rgb, timestamp, look, clock, old.steadied, elapsed)
+        return _Tracking(state, crop, crop.box, steadied), result
 
     def _search(
         self, rgb: Frame, timestamp: float, old: _Searching, clock: _Clock
@@ -235,8 +243,8 @@ class Tracker:
             look = self._look(rgb, box, start, self._iterations.cold, clock)
             if look.plausible and look.confidence >= sure.found:
                 state = move_crop(look.state, box, look.target, self._stages.size)
-                found = _Tracking(state, CropPolicy(look.target), look.target)
-                return found, self._present(rgb, timestamp, look, clock)
+                steadied, result = self._present(rgb, timestamp, look, clock)
+                return _Tracking(state, CropPolicy(look.target), look.target, steadied), result
             if box is not detected:
                 promising = look.plausible and look.confidence >= sure.lost
                 search = search.after_failure(look.target if promising else None, spec.follow_ups)
@@ -273,14 +281,27 @@ class Tracker:
         inside = -0.5 <= box.center_x <= width - 0.5 and -0.5 <= box.center_y <= height - 0.5
         return inside and self._spec.tracking.min_side <= box.side < math.inf
 
-    def _present(self, rgb: Frame, timestamp: float, look: _Look, clock: _Clock) -> TrackResult:
+    def _present(
+        self,
+        rgb: Frame,
+        timestamp: float,
+        look: _Look,
+        clock: _Clock,
+        past: Memory | None = None,
+        elapsed: float = 0.0,
+    ) -> tuple[Memory | None, TrackResult]:
         size = self._stages.size
         height, width = rgb.shape[:2]
         if self._orientation.rotation % 180:
             width, height = height, width
         points = to_frame(look.state.landmarks[0, :, :2], look.box, size)
         covariances = covariance_matrices(look.state.landmarks) * (look.box.side / size) ** 2
-        return TrackResult(
+        if self._steady:
+            past = (
+                self._steady.advance(past, points, elapsed, covariances) if past else self._steady.start(points, None)
+            )
+            points = past.output
+        result = TrackResult(
             timestamp,
             Status.TRACKING,
             self._orientation.points_back(points, width, height).astype(np.float32),
@@ -290,6 +311,7 @@ class Tracker:
             clock.steps,
             clock.total(),
         )
+        return past, result
 
     def _absent(self, timestamp: float, status: Status, look: _Look, clock: _Clock) -> TrackResult:
         return TrackResult(timestamp, status, None, None, look.confidence, look.box, clock.steps, clock.total())

@@ -25,6 +25,7 @@ def small_protocol(**changes: object) -> JitterProtocol:
     """The committed protocol with one face and fewer settings."""
     fields = load_protocol().model_dump(mode="json") | {"faces": [5]}
     fields["methods"] = {
+        "steady": [0.1],
         "gates": [{"radius": 2, "cutoff": 0.05}],
         "one_euro": [{"min_cutoff": 1, "beta": 0}, {"min_cutoff": 4, "beta": 0}],
         "kalman": [{"acceleration": 1e4}],

@@ -23,7 +23,7 @@ def app() -> typer.Typer:
 def test_the_help_names_its_options() -> None:
     shown = CliRunner().invoke(app(), ["jitter", "--help"], env={"COLUMNS": "120"})
     assert shown.exit_code == 0
-    assert all(option in shown.output for option in ("--data", "--out", "--peer", "--clips", "facemesh"))
+    assert all(option in shown.output for option in ("--data", "--out", "--peer", "--clips", "landmarker"))
 
 
 def test_what_is_no_bundle_is_said_before_anything_is_rendered(tmp_path: Path) -> None:

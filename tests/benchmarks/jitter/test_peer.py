@@ -42,24 +42,24 @@ def clip(level: int = 50) -> RenderedClip:
 def test_the_same_frames_are_not_looked_at_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakePeer()
     monkeypatch.setattr(subprocess, "run", fake)
-    first, again = peer.facemesh(clip(), tmp_path / "found"), peer.facemesh(clip(), tmp_path / "found")
+    first, again = peer.peer_track(clip(), tmp_path / "found"), peer.peer_track(clip(), tmp_path / "found")
     assert fake.runs == 1 and again.version == "made-up 1"
     np.testing.assert_array_equal(first.landmarks, again.landmarks)
-    other = peer.facemesh(clip(60), tmp_path / "found")
+    other = peer.peer_track(clip(60), tmp_path / "found")
     assert fake.runs == 2 and other.landmarks[0, 0, 0] == 60
 
 
 def test_the_peers_own_words_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", FakePeer(code=2))
     with pytest.raises(DataError, match="face5-still: no such wheel"):
-        peer.facemesh(clip(), tmp_path)
+        peer.peer_track(clip(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_too_few_answers_and_a_damaged_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", FakePeer(short=1))
     with pytest.raises(DataError, match="do not belong"):
-        peer.facemesh(clip(), tmp_path)
+        peer.peer_track(clip(), tmp_path)
     (tmp_path / "face5-still.npz").write_bytes(b"cut off")
     with pytest.raises(DataError, match="delete it and run again"):
-        peer.facemesh(clip(), tmp_path)
+        peer.peer_track(clip(), tmp_path)

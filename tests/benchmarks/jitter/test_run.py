@@ -22,6 +22,7 @@ from qlot.benchmarks.jitter.measures import (
 from qlot.benchmarks.jitter.methods import ClipAnswers, Method, methods, smooth
 from qlot.benchmarks.jitter.points import PointSet, point_set
 from qlot.benchmarks.jitter.run import Followers, MethodScores, run
+from qlot.runtime.bundle.manifest import SteadySpec
 from qlot.runtime.tracking.filters import OneEuro
 from tests.benchmarks.jitter.made import LAYOUTS, late, made_clip, small_protocol
 
@@ -134,9 +135,10 @@ def test_a_filter_starts_anew_after_a_loss_and_may_be_told_covariances() -> None
 
 
 def test_every_setting_is_a_method_and_the_peer_is_asked_for() -> None:
-    labels = [method.label for method in methods(PROTOCOL, peer=True)]
-    assert len(set(labels)) == len(labels) == 1 + 1 + 1 + 2 * 2 + 2
-    assert not any("FaceMesh" in method.label for method in methods(PROTOCOL, peer=False))
+    labels = [method.label for method in methods(PROTOCOL, SteadySpec(), "FaceMesh")]
+    assert len(set(labels)) == len(labels) == 2 + 1 + 1 + 1 + 2 * 2 + 2
+    assert not any("FaceMesh" in method.label for method in methods(PROTOCOL, SteadySpec(), None))
+    assert not any("steady" in method.label for method in methods(PROTOCOL, SteadySpec(unit=0), None))
 
 
 def test_facemesh_is_read_by_its_own_indices() -> None:

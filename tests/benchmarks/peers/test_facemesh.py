@@ -15,7 +15,7 @@ import pytest
 from qlot.benchmarks.peers import environment, facemesh
 from qlot.benchmarks.peers.bare import bare_stages, tflite_graph
 from qlot.benchmarks.peers.environment import PeerEnvironment, PeerError, last_line, prepare, run_script
-from qlot.benchmarks.peers.facemesh import WORKER, run_facemesh
+from qlot.benchmarks.peers.facemesh import LANDMARKER_WORKER, WORKER, run_facemesh, run_landmarker
 from qlot.benchmarks.peers.landmark_network import FRAME, PeerComparison, peer_network
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import Lowering, Target
@@ -31,11 +31,12 @@ def frames_file(folder: Path, **arrays: np.ndarray) -> Path:
     return path
 
 
-def test_the_worker_needs_nothing_that_its_environment_lacks() -> None:
-    tree = ast.parse(WORKER.read_text("utf-8"))
+@pytest.mark.parametrize("worker", [WORKER, LANDMARKER_WORKER])
+def test_the_worker_needs_nothing_that_its_environment_lacks(worker: Path) -> None:
+    tree = ast.parse(worker.read_text("utf-8"))
     modules = [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
     modules += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    assert set(modules) - sys.stdlib_module_names == {"mediapipe", "numpy"}
+    assert set(modules) - sys.stdlib_module_names <= {"mediapipe", "mediapipe.tasks.python", "numpy"}
 
 
 @pytest.mark.parametrize(
@@ -196,6 +197,30 @@ def test_facemesh_follows_a_face_that_moves(mediapipe: PeerEnvironment, tmp_path
         found = stored["landmarks"]
     assert (found > 0).all() and (found < max(face.shape)).all()
     np.testing.assert_allclose((found[-1] - found[0]).mean(0), [12, 0], atol=1.5)
+
+
+def test_what_the_landmarker_needs_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PeerError, match="`frames`, `fps`"):
+        run_landmarker(frames_file(tmp_path), tmp_path / "out.npz", tmp_path / "no.task", tmp_path)
+    with pytest.raises(PeerError, match=r"no model .*no\.task"):
+        frames = frames_file(tmp_path, frames=FRAMES, fps=np.array(30.0))
+        run_landmarker(frames, tmp_path / "out.npz", tmp_path / "no.task", tmp_path)
+
+
+def test_the_landmarker_finds_a_face_in_the_sample_clip(
+    mediapipe: PeerEnvironment, shared: Path, tmp_path: Path
+) -> None:
+    from qlot.assets import sample_clip
+    from qlot.runtime.media.video import VideoReader
+
+    face = next(iter(VideoReader(sample_clip()))).rgb
+    frames = frames_file(tmp_path, frames=np.stack([face, np.roll(face, 4, axis=1)]), fps=np.array(30.0))
+    model = shared / "peers" / "face_landmarker.task"
+    run_landmarker(frames, tmp_path / "out.npz", model, mediapipe.folder)
+    with np.load(tmp_path / "out.npz") as stored:
+        found = stored["landmarks"]
+        assert "FaceLandmarker" in str(stored["version"])
+    assert found.shape == (2, 478, 2) and (found > 0).all() and (found < max(face.shape)).all()
 
 
 def test_the_landmark_network_runs(mediapipe: PeerEnvironment) -> None:
