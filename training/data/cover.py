@@ -89,7 +89,7 @@ def _fill(shape: tuple[int, ...], outlines: list[Array]) -> Alpha:
     alpha = np.zeros(shape[:2], np.uint8)
     for outline in outlines:
         cv2.fillPoly(alpha, [np.rint(outline * 2**_BITS).astype(np.int32)], 255, cv2.LINE_AA, _BITS)
-    return alpha.astype(np.float32) / 255
+    return np.asarray(alpha / np.float32(255), np.float32)
 
 
 def _blend(frame: Image, colour: Array, alpha: Alpha, rng: Rng, rough: float = 6.0) -> None:
@@ -132,10 +132,11 @@ def _glasses(frames: Frames, poses: list[Pose], rng: Rng) -> None:
 
 def _hand(frames: Frames, poses: list[Pose], rng: Rng) -> None:
     """Draw a palm with four fingers and a thumb, of the face's own skin or another's."""
-    skin = _skin(frames[0], poses[0]) if rng.random() < 0.6 else rng.uniform(0.2, 1) * np.array([235, 190, 165])
-    skin = skin * rng.uniform(0.7, 1.15)
+    other = rng.uniform(0.2, 1) * np.array([235.0, 190.0, 165.0])
+    skin = _skin(frames[0], poses[0]) if rng.random() < 0.6 else other
+    skin *= rng.uniform(0.7, 1.15)
     size, turn = rng.uniform(0.45, 0.85), rng.uniform(0, 2 * math.pi)
-    place = np.array([[0, -0.7], [0, -0.7], [0.5, -0.4], [-0.5, -0.4], [0.35, 0.1], [-0.35, 0.1], [0, 0.4]])
+    place: Array = np.array([[0, -0.7], [0, -0.7], [0.5, -0.4], [-0.5, -0.4], [0.35, 0.1], [-0.35, 0.1], [0, 0.4]])
     centre = place[int(rng.integers(len(place)))] + rng.normal(0, 0.2, 2)
     speed = rng.normal(0, 0.06, 2)
     spread = rng.uniform(0.02, 0.2)
@@ -218,4 +219,4 @@ def _stroke(shape: tuple[int, ...], line: Array, width: float) -> Alpha:
     alpha = np.zeros(shape[:2], np.uint8)
     path = np.rint(line * 2**_BITS).astype(np.int32)
     cv2.polylines(alpha, [path], False, 255, max(1, round(width)), cv2.LINE_AA, _BITS)
-    return alpha.astype(np.float32) / 255
+    return np.asarray(alpha / np.float32(255), np.float32)

@@ -57,7 +57,7 @@ class Interpolation:
         for name, members in groups.items():
             theirs = teacher.groups.get(_SAME.get(name, name))
             if theirs is not None:
-                distance[np.ix_(members, ~np.isin(edges, theirs).all(1))] = np.inf
+                distance[np.ix_(np.array(members), np.flatnonzero(~np.isin(edges, theirs).all(1)))] = np.inf
                 for ours, end in zip(_ends(layout, name), _ends(teacher, name), strict=True):
                     distance[ours, ~(edges == end).all(1)] = np.inf
         nearest = distance.argmin(1)
