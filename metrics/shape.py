@@ -77,5 +77,13 @@ def bend(points: Array) -> Array:
     return np.asarray(bends / np.linalg.norm(segments, axis=-1).mean(1))
 
 
+def curve_distance(points: Array, curve: Array) -> Array:
+    """Return (T, n) how far points (T, n, 2) lie from a curve of straight pieces through (T, k, 2)."""
+    start, along = curve[:, None, :-1], np.diff(curve, axis=1)[:, None]  # (T, 1, k - 1, 2)
+    offset = points[:, :, None] - start
+    share = (offset * along).sum(-1) / np.maximum((along**2).sum(-1), np.finfo(np.float64).tiny)
+    return np.asarray(np.linalg.norm(offset - share.clip(0, 1)[..., None] * along, axis=-1).min(-1))
+
+
 def _width(landmarks: Array, corners: tuple[int, int]) -> Array:
     return np.asarray(np.linalg.norm(landmarks[:, corners[1]] - landmarks[:, corners[0]], axis=-1))

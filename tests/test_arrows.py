@@ -31,6 +31,7 @@ ROOMS = {
     "qlot.training": ["qlot.metrics", "qlot.model", "qlot.runtime"],
     "qlot.benchmarks": ["qlot.metrics", "qlot.runtime"],
     "qlot.benchmarks.jitter": ["qlot.benchmarks", "qlot.metrics", "qlot.runtime", "qlot.training.data"],
+    "qlot.benchmarks.faces": ["qlot.benchmarks", "qlot.metrics", "qlot.model", "qlot.runtime", "qlot.training"],
     "qlot.benchmarks.studies": ["qlot.benchmarks", "qlot.export", "qlot.metrics", "qlot.model", "qlot.runtime"],
     "qlot.cli": CLIS,
     "qlot.cli.verify": [*CLIS, "qlot.runtime.bundle.folder", "qlot.export.verify"],  # a command of two rooms
@@ -57,6 +58,7 @@ BENCHMARKS = {
     "qlot.benchmarks.arm": ["qlot.benchmarks.peers.environment"],  # both run an interpreter of their own, by pip
     "qlot.benchmarks.kernels": ["qlot.benchmarks.arm", "qlot.benchmarks.peers.environment"],  # ARM is one of them
     "qlot.benchmarks.jitter": ["qlot.benchmarks.peers.facemesh"],  # FaceMesh on the same frames, as a subprocess
+    "qlot.benchmarks.faces": ["qlot.benchmarks.peers.facemesh"],
     "qlot.benchmarks.studies": ["qlot.benchmarks.protocol"],
 }
 ORDERS = {"runtime": RUNTIME, "graphs": GRAPHS, "training": TRAINING, "benchmarks": BENCHMARKS}

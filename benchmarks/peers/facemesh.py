@@ -43,7 +43,9 @@ def run_facemesh(frames: Path, out: Path, refined: bool = False, environment: Pa
         run_script(place, WORKER, [str(frames), str(temporary), "refined" if refined else "plain"])
 
 
-def run_landmarker(frames: Path, out: Path, model: Path, environment: Path | None = None) -> None:
+def run_landmarker(
+    frames: Path, out: Path, model: Path, environment: Path | None = None, *, pictures: bool = False
+) -> None:
     """Write an .npz as `run_facemesh` does, of FaceLandmarker's (T, 478, 2).
 
     Args:
@@ -51,6 +53,7 @@ def run_landmarker(frames: Path, out: Path, model: Path, environment: Path | Non
         out: the file to write.
         model: face_landmarker.task.
         environment: folder of the virtual environment; None for the default.
+        pictures: the frames do not follow each other.
 
     Raises:
         PeerError: the frames or the model are unusable, or MediaPipe cannot be installed or run.
@@ -60,7 +63,9 @@ def run_landmarker(frames: Path, out: Path, model: Path, environment: Path | Non
         raise PeerError(f"no model {model}: fetch MediaPipe's face_landmarker.task")
     place = prepare(environment)
     with written_whole(out) as temporary:
-        run_script(place, LANDMARKER_WORKER, [str(frames), str(temporary), str(model)])
+        run_script(
+            place, LANDMARKER_WORKER, [str(frames), str(temporary), str(model), "IMAGE" if pictures else "VIDEO"]
+        )
 
 
 def _check_frames(path: Path, *others: str) -> None:

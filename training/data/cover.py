@@ -141,14 +141,14 @@ def _hand(frames: Frames, poses: list[Pose], rng: Rng) -> None:
     speed = rng.normal(0, 0.06, 2)
     spread = rng.uniform(0.02, 0.2)
     fingers = [(spread * (i - 1.5), (i - 1.5) * 0.19, 1.0 + 0.1 * (i in (1, 2))) for i in range(4)]
-    thumb = (-0.9, -0.35, 0.65)
+    fingers.append((-0.9, -0.35, 0.65))  # the thumb
     turned = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
     for t, (frame, pose) in enumerate(zip(frames, poses, strict=True)):
         middle = _seen(pose, np.array([*(centre + t * speed), 0.5]))
         unit = size * _scale(pose) * turned
-        palm = cv2.ellipse2Poly((0, 0), (100, 110), 0, 0, 360, 12) * 0.0042 @ unit + middle
+        palm = 0.0042 * np.array(cv2.ellipse2Poly((0, 0), (100, 110), 0, 0, 360, 12), np.float64) @ unit + middle
         alpha = _fill(frame.shape, [palm])
-        for lean, side, length in (*fingers, thumb):
+        for lean, side, length in fingers:
             root = np.array([side, 0.2 if length > 0.7 else -0.1])
             line = np.stack([root, root + length * np.array([math.sin(lean), math.cos(lean)])]) @ unit + middle
             alpha = np.maximum(alpha, _stroke(frame.shape, line, 0.19 * size * _scale(pose)))
