@@ -18,7 +18,7 @@ from qlot.metrics.stability import longest_run, nad, nad_curve, nmf, second_diff
 
 __all__ = [
     "SineFit", "aperture", "area_under_curve", "areas", "bend", "blink_depth", "correlation", "coverage",
-    "curve_distance", "eye_corners", "face_size", "failure_rate", "failures", "fit_sine", "followed", "interocular", "longest_run",
-    "mahalanobis_squared", "mean_interval", "nad", "nad_curve", "nme", "nmf", "overshoot", "pupil_place",
+    "curve_distance", "eye_corners", "face_size", "failure_rate", "failures", "fit_sine", "followed", "interocular",
+    "longest_run", "mahalanobis_squared", "mean_interval", "nad", "nad_curve", "nme", "nmf", "overshoot", "pupil_place",
     "ramp_lag", "second_difference", "sine_gain", "sine_lag",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from qlot.benchmarks.faces.linear_map import LinearMap
-from qlot.benchmarks.faces.material import Material, clips_in
+from qlot.benchmarks.faces.material import FaceMaterial, clips_in
 from qlot.benchmarks.faces.placed import placed_errors
 from qlot.benchmarks.faces.trackers import FaceTracker, Landmarker
 from qlot.metrics import bend, interocular, nme
@@ -49,7 +49,7 @@ class Scores:
 
 
 def scores(
-    tracker: FaceTracker, peer: list[Array], material: Material, protocol: EvaluationProtocol, progress: Progress
+    tracker: FaceTracker, peer: list[Array], material: FaceMaterial, protocol: EvaluationProtocol, progress: Progress
 ) -> Scores:
     """Measure a tracker.
 
@@ -98,7 +98,7 @@ def scores(
     )
 
 
-def _labels(tracker: FaceTracker, material: Material) -> float:
+def _labels(tracker: FaceTracker, material: FaceMaterial) -> float:
     if not isinstance(tracker, Landmarker):
         rng = np.random.default_rng(0)
         clips = [material.val.clip(i, 1, rng) for i in range(len(material.val))]

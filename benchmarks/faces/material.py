@@ -19,7 +19,7 @@ DENOISED = "_tta.npz"  # tables of the teacher's mean over six runs
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class FaceMaterial:
     """What is compared on."""
 
     val: LabelledFaces  # the 68 labels less their offset
@@ -31,7 +31,7 @@ class Material:
     fit: tuple[Array, Array]  # of training faces: the teacher's (F, 478, 2) and the 68 labels, for a linear map
 
     @classmethod
-    def open(cls, data: Path) -> Material:
+    def open(cls, data: Path) -> FaceMaterial:
         """Read the shared faces and videos.
 
         Raises:

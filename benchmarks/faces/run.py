@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qlot.benchmarks.faces.compare import Scores, scores
-from qlot.benchmarks.faces.material import Material
+from qlot.benchmarks.faces.material import FaceMaterial
 from qlot.benchmarks.faces.trackers import Landmarker, Ours
 from qlot.runtime.errors import QlotError
 from qlot.runtime.partial import written_whole
@@ -70,7 +70,7 @@ def main(
     try:
         with shown(Console(stderr=True)) as progress:
             progress("reading the faces")
-            material = Material.open(data)
+            material = FaceMaterial.open(data)
             peer = Landmarker(model or data.parent / "peers" / "face_landmarker.task", environment)
             tracks = []
             for clip in material.videos:

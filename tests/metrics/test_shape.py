@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qlot.metrics.shape import aperture, bend, blink_depth, correlation, followed, pupil_place
+from qlot.metrics.shape import aperture, bend, blink_depth, correlation, curve_distance, followed, pupil_place
 
 RING, CORNERS, PUPIL = (0, 1, 2, 3), (0, 2), 4
 
@@ -50,3 +50,10 @@ def test_a_saw_tooth_bends_more_than_an_arc() -> None:
     assert bend(arc[None])[0] == pytest.approx(np.pi / 32, rel=0.01)
     tooth = arc + 0.05 * np.array([0, 1])[:, None].repeat(1, 1).T * (np.arange(33) % 2)[:, None]
     assert bend(np.stack([7 * arc, 7 * tooth]))[1] > 5 * bend(7 * arc[None])[0]
+
+
+def test_a_points_distance_from_a_curve_is_that_of_the_nearest_piece() -> None:
+    curve = np.array([[[0.0, 0], [4, 0], [4, 4]]])
+    points = np.array([[[1.0, 2], [5, -1], [2, 0], [6, 3]]])
+    found = curve_distance(points, curve)
+    np.testing.assert_allclose(found, [[2, np.sqrt(2), 0, 2]])

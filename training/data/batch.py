@@ -6,6 +6,7 @@ spread over several processes, sees the same samples as one that was not.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -118,18 +119,24 @@ class Mixture(Dataset[Batch]):
         )
 
 
-class Delivery(Dataset[Batch | DataError]):
-    """A mixture whose errors are handed over as values: raised in a worker, they would arrive as a traceback's text."""
+class Delivery(Dataset[Batch | Exception]):
+    """A mixture whose errors are handed over as values.
+
+    Raised in a worker, one that a user can mend would arrive as a traceback's text, and any would keep the iterator
+    alive in its own traceback: its workers would never end.
+    """
 
     def __init__(self, mixture: Mixture) -> None:
         self.mixture = mixture
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch | DataError:
-        """Return the micro-batch, or what prevents it."""
+    def __getitem__(self, key: tuple[int, int]) -> Batch | Exception:
+        """Return the micro-batch, or what prevents it; a fault of ours with its traceback as its text."""
         try:
             return self.mixture[key]
         except DataError as e:
             return e
+        except Exception:  # whatever it is, it may not be one that can be sent to another process
+            return RuntimeError(f"in a data process:\n{traceback.format_exc()}")
 
 
 class Steps(Sampler[tuple[int, int]]):

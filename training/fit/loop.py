@@ -250,8 +250,8 @@ def _next(batches: Iterator[Any]) -> Any:
         ) from e
 
 
-def _arrived(delivered: list[Tensor] | DataError, fabric: Any) -> Batch:
-    if isinstance(delivered, DataError):
+def _arrived(delivered: list[Tensor] | Exception, fabric: Any) -> Batch:
+    if isinstance(delivered, Exception):
         raise delivered
     return Batch(*(fabric.to_device(x) for x in delivered))
 

@@ -181,13 +181,13 @@ class SteadySpec(_Part):
     """
 
     unit: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.15
-    sudden: Positive = 6.0  # u: a deviation of this size is motion
-    lasting: Positive = 2.0  # u: one that lasts is so from this size on
-    lasting_cutoff: Positive = 1.5  # Hz: how long it has to last
-    speed: Positive = 3.5  # u a second: a landmark as fast as this is moving
-    moving_cutoff: Positive = 1.0  # Hz: low pass of a moving landmark about its own course
-    moving_share: Share = 0.25  # of what that takes in, for its velocity
-    rest_cutoff: Positive = 1.25  # Hz: how fast a velocity without evidence is given up
+    sudden: Positive = 8.0  # u: a deviation of this size is taken in at once
+    lasting: Positive = 0.8  # u: one that lasts is motion from this size on
+    lasting_cutoff: Positive = 1.0  # Hz: how long it has to last
+    speed: Positive = 12.0  # u a second: a landmark as fast as this is in motion
+    moving_cutoff: Positive = 3.5  # Hz: low pass of a landmark in motion, about its own course
+    moving_share: Share = 0.6  # of what that takes in, for its velocity
+    rest_cutoff: Positive = 0.2  # Hz: how fast a velocity without evidence is given up
 
 
 class ConfidenceSpec(_Part):

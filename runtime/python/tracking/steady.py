@@ -2,9 +2,9 @@
 
 A low pass trades flicker for lag, because it has one cutoff for noise and motion alike. This rule asks for evidence: a
 landmark keeps its own velocity, and takes in what the network says as far as it cannot be noise. Noise is measured in
-`u`, a share of the landmark's own standard deviation, so a landmark that is hardly seen is held longer. The deviation
-from where the landmark was expected is evidence if it is large, or if it lasts; a landmark with a velocity follows it
-with a low pass at little lag. What it does beside other filters: docs/benchmarks.md; the rule: runtime/contract.
+`u`, a share of the landmark's own standard deviation, so a landmark that is hardly seen is held longer. A deviation
+from where the landmark was expected is taken in at once if it is large. If it lasts, or the landmark has a velocity, a
+low pass about the landmark's own course takes it in, which does not trail. What it does beside other filters: docs/benchmarks.md; the rule: runtime/contract.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from qlot.runtime.bundle.manifest import SteadySpec
 from qlot.runtime.tracking.filters import Array, Memory
 
+SOFTNESS: Final = 1.5  # exponent of a sudden deviation
 LEAST_NOISE: Final = 1e-6  # pixels
 MOST_NOISE: Final = 2.0  # of the median over the landmarks: a hidden one must not be left behind by the face
 
@@ -49,14 +50,14 @@ class Steady:
         expected = past.output + elapsed * velocity
         deviation = z - expected
         lasting = lasting + _share(spec.lasting_cutoff, elapsed) * (deviation - lasting)
-        evidence = (_length(deviation) / (spec.sudden * u)) ** 2 + (_length(lasting) / (spec.lasting * u)) ** 2
-        moved = 1 - np.exp(-evidence)
-        moving = 1 - np.exp(-((_length(velocity) / (spec.speed * u)) ** 2))
+        sudden = 1 - np.exp(-((_length(deviation) / (spec.sudden * u)) ** SOFTNESS))
+        evidence = (_length(lasting) / (spec.lasting * u)) ** 2 + (_length(velocity) / (spec.speed * u)) ** 2
+        moving = 1 - np.exp(-evidence)
         gain = moving * _share(spec.moving_cutoff, elapsed)
-        gain = gain + (1 - gain) * moved
-        told = moved + (1 - moved) * spec.moving_share * moving
+        gain = gain + (1 - gain) * sudden
+        told = sudden + (1 - sudden) * spec.moving_share * moving
         velocity = velocity + told * gain * deviation / elapsed
-        velocity = velocity * (1 - _share(spec.rest_cutoff, elapsed) * (1 - moving) * (1 - moved))
+        velocity = velocity * (1 - _share(spec.rest_cutoff, elapsed) * (1 - moving) * (1 - sudden))
         return Memory(expected + gain * deviation, (velocity, lasting))
 
 

@@ -42,7 +42,7 @@ def flicker(path: np.ndarray) -> float:
 def test_noise_at_rest_is_taken_out(seed: int) -> None:
     noisy = still(seed)
     out = run(noisy)
-    assert flicker(out) < flicker(noisy) / 15
+    assert flicker(out) < flicker(noisy) / 10
     assert np.abs(out[FPS:]).max() < 2 * NOISE
 
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from qlot.model.layout import load_layout
 from qlot.training.data.augment import Augment
 from qlot.training.data.batch import Batch, Delivery, Mixture, SampleMaker, Steps
-from qlot.training.data.clip import DataError
+from qlot.training.data.clip import Clip, DataError
 from qlot.training.data.crops import Disturbance
 from tests.training.tiny import POINTS, Blobs
 
@@ -90,3 +90,18 @@ def test_what_cannot_be_read_arrives_as_its_error(workers: int) -> None:
         mixture[(0, 0)]
     (found,) = DataLoader(Delivery(mixture), batch_size=None, sampler=[(0, 0)], num_workers=workers)
     assert isinstance(found, DataError) and str(found) == "face-3.jpg is not a readable picture"
+
+
+class _Faulty(Blobs):
+    """A source with a fault of its own, which no user can mend."""
+
+    def clip(self, index: int, length: int, rng: np.random.Generator) -> Clip:
+        raise ZeroDivisionError("a fault")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_arrives_with_its_traceback(workers: int) -> None:
+    make = SampleMaker(48, 5, Disturbance(), Augment(0))
+    mixture = Mixture([(_Faulty(POINTS), 1.0)], make, frames=1, batch=2, seed=0)
+    (found,) = DataLoader(Delivery(mixture), batch_size=None, sampler=[(0, 0)], num_workers=workers)
+    assert isinstance(found, RuntimeError) and "ZeroDivisionError: a fault" in str(found) and "test_batch" in str(found)
