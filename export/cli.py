@@ -140,7 +140,7 @@ def export(
             "-c",
             metavar="FILE_OR_NAME",
             help="Our .safetensors, the published .pth, or the name of shipped weights: nano (112 px input), "
-            "final128 (128 px), final (224 px).",
+            "final (224 px).",
             rich_help_panel="Model",
         ),
     ] = "nano",

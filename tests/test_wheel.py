@@ -21,7 +21,6 @@ REQUIRED = (
     "qlot/model/layouts/wflw98.json",
     "qlot/model/weights/MODEL_CARD.md",
     "qlot/model/weights/final.safetensors",
-    "qlot/model/weights/final128.safetensors",
     "qlot/model/weights/nano.safetensors",
     "qlot/runtime/contract/README.md",
     "qlot/runtime/contract/crop.md",

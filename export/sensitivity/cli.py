@@ -44,7 +44,7 @@ def sensitivity(
             "--checkpoint",
             "-c",
             metavar="FILE_OR_NAME",
-            help="Our .safetensors, the published .pth, or the name of shipped weights: nano, final128, final.",
+            help="Our .safetensors, the published .pth, or the name of shipped weights: nano, final.",
         ),
     ] = "nano",
     layout: Annotated[

@@ -23,7 +23,7 @@ TOLERANCE = 2e-3  # px
 
 @pytest.fixture(scope="module")
 def model() -> QLOT:
-    return load_default("final128")
+    return load_default("final")
 
 
 @pytest.fixture(scope="module")

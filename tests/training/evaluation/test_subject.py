@@ -58,7 +58,7 @@ def test_shipped_weights_go_by_name() -> None:
 
 
 def test_what_is_no_subject_is_refused(tmp_path: Path, weights: Path) -> None:
-    with pytest.raises(DataError, match="final128"):
+    with pytest.raises(DataError, match="final, nano"):
         open_subject(str(tmp_path / "nowhere"))
     weights.write_bytes(b"not a checkpoint")
     with pytest.raises(DataError, match=r"small\.safetensors"):
