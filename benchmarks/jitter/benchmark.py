@@ -72,6 +72,7 @@ def benchmark(request: JitterRequest, progress: Callable[[str], None]) -> Benchm
 
     def peer(clip: RenderedClip) -> Array:
         options = ["--environment", str(request.environment)] if request.environment else []
+        options += ["--refined"] if not request.landmarker else []
         options += ["--landmarker", str(request.landmarker)] if request.landmarker else []
         found = peer_track(clip, request.predictions, options)
         versions.add(found.version)

@@ -12,12 +12,32 @@ import numpy as np
 
 from qlot.benchmarks.jitter.clips import RenderedClip
 from qlot.benchmarks.jitter.points import TRUE_LIDS, PointSet
-from qlot.benchmarks.jitter.protocol import BlinkSpec, MotionSpec, RampSpec, SaccadeSpec, SineSpec, StillSpec
-from qlot.metrics import face_size, interocular, nmf, overshoot, ramp_lag, second_difference, sine_gain, sine_lag
+from qlot.benchmarks.jitter.protocol import (
+    BlinkSpec,
+    GlanceSpec,
+    MotionSpec,
+    RampSpec,
+    SaccadeSpec,
+    SineSpec,
+    StillSpec,
+)
+from qlot.metrics import (
+    face_size,
+    followed,
+    interocular,
+    nmf,
+    overshoot,
+    pupil_place,
+    ramp_lag,
+    second_difference,
+    sine_gain,
+    sine_lag,
+)
 from qlot.training.data.clip import Array
 
 FLICKER, NMF, ERROR = "flicker", "nmf", "error"
-RAMP_LAG, RAMP_FLICKER, OVERSHOOT, BLINK_DEPTH, LOST = "ramp_lag", "ramp_flicker", "overshoot", "blink_depth", "lost"
+RAMP_LAG, RAMP_FLICKER, OVERSHOOT = "ramp_lag", "ramp_flicker", "overshoot"
+BLINK_DEPTH, PUPILS, LOST = "blink_depth", "pupils", "lost"
 MEANING: Mapping[str, str] = {
     FLICKER: "still: RMS second difference, % of the outer eye distance",
     NMF: "still: normalised mean flicker, first differences over the face size",
@@ -27,6 +47,7 @@ MEANING: Mapping[str, str] = {
     RAMP_FLICKER: "ramp: RMS second difference of the errors, % of the outer eye distance",
     OVERSHOOT: "saccade: % of the step",
     BLINK_DEPTH: "blink: by how much the lids come nearer, % of the truth",
+    PUPILS: "glance: how far the pupils move between the corners of the eyes, % of the truth",
     LOST: "measured frames without landmarks, %",
 }
 
@@ -62,6 +83,13 @@ def measure(clip: RenderedClip, found: Array, points: PointSet) -> dict[str, flo
         true, seen = _opening(clip.landmarks["lm68"], TRUE_LIDS), _opening(found, points.lids)
         times, end = clip.times[used], clip.motion.closing + clip.motion.closed + clip.motion.opening
         return share | {BLINK_DEPTH: 100 * _depth(seen[used], times, end) / _depth(true[used], times, end)}
+    if isinstance(clip.motion, GlanceSpec):
+        moves = [
+            followed(pupil_place(found[used], pupil, corners), pupil_place(truth[used], pupil, corners))
+            for pupil, corners in points.pupils
+        ]
+        known = [move for move in moves if move is not None]
+        return share | ({PUPILS: 100 * float(np.mean(known))} if known else {})
     return share | _of_motion(clip.motion, clip.times[used], truth[used], found[used], points)
 
 
@@ -91,8 +119,8 @@ def _of_motion(motion: MotionSpec, times: Array, truth: Array, found: Array, poi
             return {lag_of(motion.hertz): sine_lag(*wave), gain_of(motion.hertz): sine_gain(*wave)}
         case SaccadeSpec():
             return {OVERSHOOT: overshoot(response, times, 0.0, motion.seconds / 2)}
-        case BlinkSpec():
-            raise ValueError("a blink moves the lids only")
+        case BlinkSpec() | GlanceSpec():
+            raise ValueError("a blink moves the lids only, a glance the pupils")
 
 
 def _opening(positions: Array, lids: tuple[tuple[int, int], ...]) -> Array:

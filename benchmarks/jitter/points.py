@@ -25,7 +25,8 @@ FIRST_INNER = 17  # of iBUG-68
 # Upper and lower lid by vertices of lm68, for all layouts: the vertices that were fitted to FaceMesh's lids lie beside
 # the margin and hardly move in a blink.
 TRUE_LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
-MESH_POINTS = 468  # of FaceMesh without irises, which only its refined form has
+MESH_POINTS = 478  # of FaceLandmarker, and of FaceMesh in its refined form
+Pupil = tuple[int, tuple[int, int]]  # of the compared points: a pupil, and the corners of its eye
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class PointSet:
     mesh: NDArray[np.intp]  # (C,) indices into FaceMesh's landmarks
     outer_eyes: tuple[int, int]  # of the compared points
     lids: tuple[tuple[int, int], ...]  # upper and lower, of the compared points, in the order of TRUE_LIDS
+    pupils: tuple[Pupil, ...] = ()  # none in the 68
 
 
 _IBUG = PointSet(
@@ -52,6 +54,7 @@ _MESH = PointSet(
     mesh=np.arange(MESH_POINTS),
     outer_eyes=(33, 263),
     lids=((160, 144), (158, 153), (385, 380), (387, 373)),
+    pupils=((468, (33, 133)), (473, (362, 263))),
 )
 _SETS = {"ibug68": _IBUG, "ict68": _IBUG, "mediapipe478": _MESH}
 

@@ -106,7 +106,17 @@ class BlinkSpec(_Motion):
     opening: Positive
 
 
-MotionSpec = Annotated[StillSpec | RampSpec | SineSpec | SaccadeSpec | BlinkSpec, Field(discriminator="kind")]
+class GlanceSpec(_Motion):
+    """The eyes look to one side, to the other and back to the middle, a third of the time each; the head is at rest."""
+
+    kind: Literal["glance"]
+    reach: Annotated[float, Field(gt=0, le=1)]  # weight of the expressions that turn the eyes
+    rise: Positive  # seconds that each turn takes
+
+
+MotionSpec = Annotated[
+    StillSpec | RampSpec | SineSpec | SaccadeSpec | BlinkSpec | GlanceSpec, Field(discriminator="kind")
+]
 
 
 class GateSetting(_Part):

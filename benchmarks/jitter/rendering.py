@@ -20,6 +20,7 @@ from qlot.training.data.synthetic.renderer import RenderedFrame, Renderer
 from qlot.training.data.synthetic.scene import Scene
 
 LIDS = ("eyeBlink_L", "eyeBlink_R")
+GAZE = (("eyeLookOut_L", "eyeLookIn_R"), ("eyeLookIn_L", "eyeLookOut_R"))
 
 
 def clips_of(protocol: JitterProtocol, data: Path, folder: Path, progress: Progress) -> list[RenderedClip]:
@@ -80,8 +81,8 @@ def render_clip(
 ) -> RenderedClip:
     """Render one clip into the folder and return it. Where the face comes back to, only the noise is new."""
     scene, times = jitter_scene(face, protocol), protocol.times(motion)
-    lids = tuple(renderer.model.names.index(name) for name in LIDS)
-    moving = motion_of(motion, FaceState(), lids)
+    lids, left, right = (tuple(map(renderer.model.names.index, names)) for names in (LIDS, *GAZE))
+    moving = motion_of(motion, FaceState(), lids, (left, right))
     rng = np.random.default_rng([face, protocol.motions.index(motion)])
     x, y = rng.uniform(-1, 1, 2) * protocol.start.shift
     start = (float(x), float(y), float(rng.uniform(-1, 1) * protocol.start.scale))

@@ -21,6 +21,7 @@ from qlot.benchmarks.jitter.measures import (
     MEANING,
     NMF,
     OVERSHOOT,
+    PUPILS,
     RAMP_FLICKER,
     RAMP_LAG,
     gain_of,
@@ -65,6 +66,7 @@ def tables(results: Sequence[MethodScores], protocol: JitterProtocol) -> tuple[T
         "ramp\n%": RAMP_FLICKER,
         "over-\nshoot %": OVERSHOOT,
         "blink\n%": BLINK_DEPTH,
+        "pupils\n%": PUPILS,
         "error\n%": ERROR,
         "lost\n%": LOST,
     }

@@ -4,7 +4,8 @@ A low pass trades flicker for lag, because it has one cutoff for noise and motio
 landmark keeps its own velocity, and takes in what the network says as far as it cannot be noise. Noise is measured in
 `u`, a share of the landmark's own standard deviation, so a landmark that is hardly seen is held longer. A deviation
 from where the landmark was expected is taken in at once if it is large. If it lasts, or the landmark has a velocity, a
-low pass about the landmark's own course takes it in, which does not trail. What it does beside other filters: docs/benchmarks.md; the rule: runtime/contract.
+low pass about the landmark's own course takes it in, which does not trail. What it does beside other filters:
+docs/benchmarks.md; the rule: runtime/contract.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from qlot.training.data.clip import Array
 from qlot.training.data.synthetic.motion import FaceState
 
 SCALE, CENTRE = 60.0, 160.0  # pixels per canonical unit, place in the frame
-LIDS = (0, 1)
+LIDS, GAZE = (0, 1), ((2,), (3,))
+TURNED = 4.0  # pixels a pupil moves at a glance
 UPPER = {"lm68": (37, 38, 43, 44), "mediapipe478": (160, 158, 385, 387)}
 CLOSED = 5.0  # pixels an upper lid falls
 LAYOUTS = {"lm68": load_layout("ibug68"), "mediapipe478": load_layout("mediapipe478")}
@@ -39,11 +40,13 @@ def made_clip(motion: MotionSpec, protocol: JitterProtocol, face: int = 5) -> Re
     for name, layout in LAYOUTS.items():
         rest = np.array(layout.points)[:, :2] * (SCALE, -SCALE) + CENTRE
         positions = np.repeat(rest[None], len(times), 0)
-        moving = motion_of(motion, FaceState(), LIDS)
+        moving = motion_of(motion, FaceState(), LIDS, GAZE)
         for i, time in enumerate(times):
             state = moving(float(time))
             positions[i] += state.shift
             positions[i, list(UPPER[name]), 1] += CLOSED * state.expression[LIDS[0]]
+            if name == "mediapipe478":
+                positions[i, [468, 473], 0] += TURNED * (state.expression[2] - state.expression[3])
         landmarks[name] = positions
     return RenderedClip(face, motion, times, (), landmarks, (0.0, 0.0, 0.0))
 

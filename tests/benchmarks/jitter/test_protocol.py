@@ -16,7 +16,7 @@ def fields() -> dict[str, Any]:
 
 def test_the_committed_protocol_has_every_kind_of_motion() -> None:
     protocol = load_protocol()
-    assert {motion.kind for motion in protocol.motions} == {"still", "ramp", "sine", "saccade", "blink"}
+    assert {motion.kind for motion in protocol.motions} == {"still", "ramp", "sine", "saccade", "blink", "glance"}
     assert [m.hertz for m in protocol.motions if isinstance(m, SineSpec)] == [0.3, 0.5, 1, 1.5, 2, 4]
 
 

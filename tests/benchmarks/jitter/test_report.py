@@ -17,6 +17,7 @@ from qlot.benchmarks.jitter.measures import (
     LOST,
     NMF,
     OVERSHOOT,
+    PUPILS,
     RAMP_FLICKER,
     RAMP_LAG,
     gain_of,
@@ -66,7 +67,7 @@ def test_the_tables_have_a_row_per_method_and_dashes_where_nothing_is_known() ->
 
 def test_every_figure_of_the_committed_protocol_is_whole_in_80_columns() -> None:
     protocol, numbers = load_protocol(), count(1)
-    keys = [FLICKER, NMF, RAMP_LAG, RAMP_FLICKER, OVERSHOOT, BLINK_DEPTH, ERROR, LOST]
+    keys = [FLICKER, NMF, RAMP_LAG, RAMP_FLICKER, OVERSHOOT, BLINK_DEPTH, PUPILS, ERROR, LOST]
     keys += [key(m.hertz) for m in protocol.motions if isinstance(m, SineSpec) for key in (lag_of, gain_of)]
     results = [
         MethodScores(method, {key: Score((-(100 + next(numbers) / 10),)) for key in keys})

@@ -15,6 +15,7 @@ from qlot.benchmarks.jitter.measures import (
     LOST,
     NMF,
     OVERSHOOT,
+    PUPILS,
     RAMP_LAG,
     gain_of,
     lag_of,
@@ -51,6 +52,9 @@ def test_a_perfect_tracker_neither_flickers_nor_lags(points: PointSet) -> None:
     assert result.mean(RAMP_LAG) == pytest.approx(0, abs=1e-6)
     assert result.mean(OVERSHOOT) == pytest.approx(0, abs=1e-6)
     assert result.mean(BLINK_DEPTH) == pytest.approx(100, rel=0.01)  # FaceMesh's lids are not quite one below the other
+    assert math.isnan(result.mean(PUPILS)) == (points is IBUG)
+    if points is MESH:
+        assert result.mean(PUPILS) == pytest.approx(100)
 
 
 @pytest.mark.parametrize("delay", [1, 3])
