@@ -7,10 +7,11 @@ from typing import Final
 
 import numpy as np
 
+from qlot.benchmarks.faces.hidden import HiddenScores, hidden_scores
 from qlot.benchmarks.faces.linear_map import LinearMap
 from qlot.benchmarks.faces.material import FaceMaterial, clips_in
 from qlot.benchmarks.faces.placed import placed_errors
-from qlot.benchmarks.faces.trackers import FaceTracker, Landmarker
+from qlot.benchmarks.faces.trackers import FaceTracker, Landmarker, Ours
 from qlot.metrics import bend, interocular, nme
 from qlot.model.layout import load_layout
 from qlot.runtime.bundle.manifest import LayoutSpec
@@ -46,6 +47,7 @@ class Scores:
     teacher: float | None  # of the same pictures, the denoised teacher
     jaw: float | None  # bend of wflw98's jaw over the canonical face's, median
     clips: tuple[ClipScores, ...] = field(default=())
+    hidden: HiddenScores | None = None  # of wflw98; the peer says nothing of how sure it is
 
 
 def scores(
@@ -95,6 +97,9 @@ def scores(
         else None,
         jaw=_jaw(tracker.stills(clips_in(material.teacher, JAWS), JAWS)) if able(JAWS) else None,
         clips=tuple(clips),
+        hidden=hidden_scores(tracker, clips_in(material.teacher, JAWS), JAWS)
+        if isinstance(tracker, Ours) and able(JAWS)
+        else None,
     )
 
 

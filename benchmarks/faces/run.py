@@ -37,6 +37,12 @@ def table(results: list[Scores]) -> Table:
     made.add_row("faces_val, 68 labels less their offset, %", *(_cell(r.labels) for r in results))
     made.add_row("faces_val, denoised teacher, %", *(_cell(r.teacher) for r in results))
     made.add_row("jaw of wflw98, bend over the canonical face's", *(_cell(r.jaw) for r in results))
+    for title, pick in (("hidden", lambda h: h.hidden), ("seen", lambda h: h.seen)):
+        cells = ["/".join(f"{100 * v:.0f}" for v in pick(r.hidden).values()) if r.hidden else "-" for r in results]
+        made.add_row(f"{title} landmarks of wflw98 inside the 50/90/95 % ellipses, %", *cells)
+    made.add_row(
+        "sigma of a hidden landmark over its own when seen", *(_cell(r.hidden and r.hidden.growth) for r in results)
+    )
     for i in range(max(len(r.clips) for r in results)):
         rows = [r.clips[i] if r.clips else None for r in results]
         name = next(c.name for c in rows if c)

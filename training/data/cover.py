@@ -55,13 +55,28 @@ class Cover:
         """
         if rng.random() >= self.share or (valid.sum(1) < LEAST_POINTS).any():
             return valid
-        kind = str(rng.choice(_KINDS, p=_SHARES))
-        if kind == "gone":
-            return _leave(frames, valid, rng)
-        poses = [_pose(points[known], place[known]) for place, known in zip(at, valid, strict=True)]
-        draw = {"mask": _mask, "glasses": _glasses, "hand": _hand, "hair": _hair, "thing": _thing}[kind]
-        draw(frames, poses, rng)
-        return valid
+        return covered_by(str(rng.choice(_KINDS, p=_SHARES)), frames, at, points, valid, rng)
+
+
+def covered_by(
+    kind: str, frames: Frames, at: Array, points: Array, valid: NDArray[np.bool_], rng: Rng
+) -> NDArray[np.bool_]:
+    """Cover a clip by a mask, glasses, a hand, hair, a thing, or let the face be gone; as `Cover` does.
+
+    Args:
+        kind: which of these.
+        frames: (L, S, S, 3), drawn into.
+        at: (L, N, 2) landmarks, pixels.
+        points: (N, 3) canonical.
+        valid: (L, N), `LEAST_POINTS` or more in every frame.
+        rng: source of all choices.
+    """
+    if kind == "gone":
+        return _leave(frames, valid, rng)
+    poses = [_pose(points[known], place[known]) for place, known in zip(at, valid, strict=True)]
+    draw = {"mask": _mask, "glasses": _glasses, "hand": _hand, "hair": _hair, "thing": _thing}[kind]
+    draw(frames, poses, rng)
+    return valid
 
 
 Pose = tuple[Array, Array]  # (3, 2) and (2,): canonical to pixels
