@@ -1,11 +1,13 @@
-"""Rows of the table: what a tracker does on the material, and beside the peer."""
+"""What a tracker does on the material, and beside the peer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qlot.benchmarks.faces.hidden import HiddenScores, hidden_scores
 from qlot.benchmarks.faces.linear_map import LinearMap
@@ -16,12 +18,12 @@ from qlot.metrics import bend, interocular, nme
 from qlot.model.layout import load_layout
 from qlot.runtime.bundle.manifest import LayoutSpec
 from qlot.runtime.progress import Progress
-from qlot.training.data.clip import Array
+from qlot.training.data.clip import Array, Clip
 from qlot.training.data.sources.every_layout import TEACHER
 from qlot.training.evaluation.datasets import PEOPLE
 from qlot.training.evaluation.eyes import eyes_of
 from qlot.training.evaluation.protocol import EvaluationProtocol
-from qlot.training.evaluation.results import EyesResult, Stability
+from qlot.training.evaluation.results import EyesResult
 from qlot.training.evaluation.scores import stability
 
 JAWS: Final = "wflw98"
@@ -30,28 +32,32 @@ PLACED: Final = (TEACHER, JAWS, PEOPLE)  # layouts that are held against placed 
 
 @dataclass(frozen=True)
 class ClipScores:
-    """A video; eyes against the peer's track, flicker beside the old labels'."""
+    """A video."""
 
     name: str
-    eyes: EyesResult | None
-    flicker: Stability
+    eyes: EyesResult | None  # against the peer's track
+    flicker: float | None  # over that of FaceMesh's raw labels
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One tracker. Errors in % of the outer-eye distance."""
+    """One tracker; None for what its layout lacks. Errors in % of the outer-eye distance."""
 
     name: str
     placed: dict[str, dict[str, float]]  # by layout
     labels: float | None  # of faces_val, the 68 labels less their offset; the peer's through a linear map
     teacher: float | None  # of the same pictures, the denoised teacher
     jaw: float | None  # bend of wflw98's jaw over the canonical face's, median
-    clips: tuple[ClipScores, ...] = field(default=())
-    hidden: HiddenScores | None = None  # of wflw98; the peer says nothing of how sure it is
+    hidden: HiddenScores | None  # of wflw98; the peer says nothing of how sure it is
+    clips: tuple[ClipScores, ...]
 
 
 def scores(
-    tracker: FaceTracker, peer: list[Array], material: FaceMaterial, protocol: EvaluationProtocol, progress: Progress
+    tracker: FaceTracker,
+    peer: Sequence[Array],
+    material: FaceMaterial,
+    protocol: EvaluationProtocol,
+    progress: Progress,
 ) -> Scores:
     """Measure a tracker.
 
@@ -63,63 +69,53 @@ def scores(
         progress: told what is being done.
     """
     has = tracker.layouts()
-
-    def able(layout: str) -> bool:
-        return has is None or layout in has
-
+    layouts = [layout for layout in PLACED if has is None or layout in has]
     placed = {}
-    for layout in filter(able, PLACED):
+    for layout in layouts:
         progress(f"{tracker.name}: points placed by people, {layout}")
         found = tracker.stills(clips_in(material.placed, layout, material.placed_rows), layout)
         seen = np.isfinite(found).all((1, 2))
         placed[layout] = dict(placed_errors(found[seen], material.placed_points[seen], load_layout(layout)))
-    progress(f"{tracker.name}: held-back people")
-    clips = []
-    for clip, beside in zip(material.videos, peer, strict=True) if able(TEACHER) else ():
-        progress(f"{tracker.name}: {clip.source}")
-        track = beside if isinstance(tracker, Landmarker) else tracker.video(clip)
-        both = np.isfinite(track).all(-1) & np.isfinite(beside).all(-1)
-        layout = LayoutSpec.model_validate(load_layout(TEACHER).spec())
-        known = clip.valid & np.isfinite(track).all(-1)
-        clips.append(
-            ClipScores(
-                clip.source,
-                eyes_of(track, beside, both, layout),
-                stability(track, clip.landmarks, known, protocol),
-            )
+    progress(f"{tracker.name}: people held back")
+    teacher = jaw = hidden = None
+    clips: tuple[ClipScores, ...] = ()
+    if TEACHER in layouts:
+        teacher = _nme(
+            tracker.stills(clips_in(material.teacher, TEACHER), TEACHER), material.teacher.landmarks, TEACHER
         )
-    return Scores(
-        name=tracker.name,
-        placed=placed,
-        labels=_labels(tracker, material) if able(PEOPLE) else None,
-        teacher=_nme(tracker.stills(clips_in(material.teacher, TEACHER), TEACHER), material.teacher.landmarks, TEACHER)
-        if able(TEACHER)
-        else None,
-        jaw=_jaw(tracker.stills(clips_in(material.teacher, JAWS), JAWS)) if able(JAWS) else None,
-        clips=tuple(clips),
-        hidden=hidden_scores(tracker, clips_in(material.teacher, JAWS), JAWS)
-        if isinstance(tracker, Ours) and able(JAWS)
-        else None,
-    )
+        clips = tuple(
+            _clip(tracker, clip, beside, protocol) for clip, beside in zip(material.videos, peer, strict=True)
+        )
+    if JAWS in layouts:
+        jaw = _jaw(tracker.stills(clips_in(material.teacher, JAWS), JAWS))
+        hidden = hidden_scores(tracker, clips_in(material.teacher, JAWS), JAWS) if isinstance(tracker, Ours) else None
+    labels = _labels(tracker, material) if PEOPLE in layouts else None
+    return Scores(tracker.name, placed, labels, teacher, jaw, hidden, clips)
+
+
+def _clip(tracker: FaceTracker, clip: Clip, peer: Array, protocol: EvaluationProtocol) -> ClipScores:
+    track = peer if isinstance(tracker, Landmarker) else tracker.video(clip)
+    found, beside = np.isfinite(track).all(-1), np.isfinite(peer).all(-1)
+    layout = LayoutSpec.model_validate(load_layout(TEACHER).spec())
+    steady = stability(track, clip.landmarks, clip.valid & found, protocol)
+    ratio = steady.flicker / steady.label_flicker if steady.flicker is not None and steady.label_flicker else None
+    return ClipScores(clip.source, eyes_of(track, peer, found & beside, layout), ratio)
 
 
 def _labels(tracker: FaceTracker, material: FaceMaterial) -> float:
-    if not isinstance(tracker, Landmarker):
-        rng = np.random.default_rng(0)
-        clips = [material.val.clip(i, 1, rng) for i in range(len(material.val))]
-        return _nme(tracker.stills(clips, PEOPLE), material.val.landmarks, PEOPLE)
-    found = tracker.stills(clips_in(material.teacher, TEACHER), TEACHER)
-    seen = np.isfinite(found).all((1, 2))
-    mapped = LinearMap.fit(*material.fit)(found[seen])
-    return _nme(mapped, material.val.landmarks[seen], PEOPLE)
+    labels = material.val.landmarks
+    if isinstance(tracker, Landmarker):
+        found = tracker.stills(clips_in(material.teacher, TEACHER), TEACHER)
+        seen = np.isfinite(found).all((1, 2))
+        return _nme(LinearMap.fit(*material.fit)(found[seen]), labels[seen], PEOPLE)
+    rng = np.random.default_rng(0)
+    return _nme(tracker.stills([material.val.clip(i, 1, rng) for i in range(len(labels))], PEOPLE), labels, PEOPLE)
 
 
-def _nme(found: Array, labels: Array, layout: str) -> float:
-    eyes = load_layout(layout).outer_eyes
+def _nme(found: Array, labels: NDArray[np.floating[Any]], layout: str) -> float:
+    eyes, true = load_layout(layout).outer_eyes, labels.astype(np.float64)
     assert eyes is not None
-    true = labels.astype(np.float64)
-    errors = nme(found, true, interocular(true, eyes))
-    return 100 * float(np.nanmean(errors))
+    return 100 * float(np.nanmean(nme(found, true, interocular(true, eyes))))
 
 
 def _jaw(found: Array) -> float:

@@ -7,54 +7,67 @@ FaceLandmarker at its defaults, which a user would pick instead.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 import typer
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
 from qlot.benchmarks.faces.compare import Scores, scores
 from qlot.benchmarks.faces.material import FaceMaterial
-from qlot.benchmarks.faces.trackers import Landmarker, Ours
+from qlot.benchmarks.faces.trackers import FaceTracker, Landmarker, Ours
 from qlot.runtime.errors import QlotError
 from qlot.runtime.partial import written_whole
 from qlot.runtime.progress import shown
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.subject import open_subject
 
+Part = TypeVar("Part")
 
-def table(results: list[Scores]) -> Table:
+
+def table(results: Sequence[Scores]) -> Table:
     """Return one column per tracker."""
     made = Table("", *(r.name for r in results), box=None, pad_edge=False)
+    for title, values in rows(results):
+        made.add_row(title, *(v if isinstance(v, str) else _cell(v) for v in values))
+    return made
+
+
+def rows(results: Sequence[Scores]) -> Iterator[tuple[str, list[float | str | None]]]:
+    """Yield what each row says, and a value per tracker."""
     for layout in dict.fromkeys(layout for r in results for layout in r.placed):
         for what in dict.fromkeys(w for r in results for w in r.placed.get(layout, {})):
-            made.add_row(
-                f"placed by people, {layout}: {what}, %", *(_cell(r.placed.get(layout, {}).get(what)) for r in results)
-            )
-    made.add_row("faces_val, 68 labels less their offset, %", *(_cell(r.labels) for r in results))
-    made.add_row("faces_val, denoised teacher, %", *(_cell(r.teacher) for r in results))
-    made.add_row("jaw of wflw98, bend over the canonical face's", *(_cell(r.jaw) for r in results))
-    for title, pick in (("hidden", lambda h: h.hidden), ("seen", lambda h: h.seen)):
-        cells = ["/".join(f"{100 * v:.0f}" for v in pick(r.hidden).values()) if r.hidden else "-" for r in results]
-        made.add_row(f"{title} landmarks of wflw98 inside the 50/90/95 % ellipses, %", *cells)
-    made.add_row(
-        "sigma of a hidden landmark over its own when seen", *(_cell(r.hidden and r.hidden.growth) for r in results)
-    )
+            yield f"placed by people, {layout}: {what}, %", [r.placed.get(layout, {}).get(what) for r in results]
+    yield "faces_val, 68 labels less their offset, %", [r.labels for r in results]
+    yield "faces_val, denoised teacher, %", [r.teacher for r in results]
+    yield "jaw of wflw98, bend over the canonical face's", [r.jaw for r in results]
+    hidden = [r.hidden for r in results]
+    inside = "landmarks of wflw98 inside the 50/90/95 % ellipses, %"
+    yield f"hidden {inside}", [_of(h, lambda h: _shares(h.hidden)) for h in hidden]
+    yield f"seen {inside}", [_of(h, lambda h: _shares(h.seen)) for h in hidden]
+    yield "sigma of a hidden landmark over its own when seen", [_of(h, lambda h: h.growth) for h in hidden]
     for i in range(max(len(r.clips) for r in results)):
-        rows = [r.clips[i] if r.clips else None for r in results]
-        name = next(c.name for c in rows if c)
-        for what, key in (("aperture r", "aperture_r"), ("blink depth", "blink_depth"), ("pupils", "pupils")):
-            cells = [_cell(getattr(c.eyes, key)) if c and c.eyes else "-" for c in rows]
-            made.add_row(f"{name}: {what}, over the peer's", *cells)
-        flicker = [
-            c.flicker.flicker / c.flicker.label_flicker if c and c.flicker.flicker and c.flicker.label_flicker else None
-            for c in rows
-        ]
-        made.add_row(f"{name}: flicker over the labels'", *map(_cell, flicker))
-    return made
+        clips = [r.clips[i] if r.clips else None for r in results]
+        name, eyes = next(c.name for c in clips if c), [_of(c, lambda c: c.eyes) for c in clips]
+        yield f"{name}: aperture r with the peer's", [_of(e, lambda e: e.aperture_r) for e in eyes]
+        yield f"{name}: blink depth over the peer's", [_of(e, lambda e: e.blink_depth) for e in eyes]
+        yield f"{name}: pupils' movement over the peer's", [_of(e, lambda e: e.pupils) for e in eyes]
+        yield f"{name}: flicker over FaceMesh's raw labels'", [_of(c, lambda c: c.flicker) for c in clips]
+
+
+Value = TypeVar("Value")
+
+
+def _of(part: Part | None, pick: Callable[[Part], Value]) -> Value | None:
+    return None if part is None else pick(part)
+
+
+def _shares(shares: dict[float, float]) -> str:
+    return "/".join(f"{100 * share:.0f}" for share in shares.values())
 
 
 def _cell(value: float | None) -> str:
@@ -82,21 +95,15 @@ def main(
             for clip in material.videos:
                 progress(f"{peer.name}: {clip.source}")
                 tracks.append(peer.video(clip))
-            ours = [Ours(open_subject(name, threads), protocol) for name in subjects]
-            results = [scores(t, tracks, material, protocol, progress) for t in (*ours, peer)]
+            trackers: list[FaceTracker] = [Ours(open_subject(name, threads), protocol) for name in subjects]
+            results = [scores(t, tracks, material, protocol, progress) for t in (*trackers, peer)]
     except QlotError as e:
         console.print(f"error: {e}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
     console.print(table(results))
     if out:
         with written_whole(out) as temporary:
-            temporary.write_text(
-                json.dumps([r.__dict__ | {"clips": [_plain(c) for c in r.clips]} for r in results], indent=1) + "\n"
-            )
-
-
-def _plain(clip: object) -> dict[str, object]:
-    return {k: v.model_dump() if hasattr(v, "model_dump") else v for k, v in vars(clip).items()}
+            temporary.write_bytes(TypeAdapter(list[Scores]).dump_json(results, indent=1) + b"\n")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ from qlot.training.evaluation.video import track_clip
 class FaceTracker(Protocol):
     """Finds landmarks of a layout; NaN where it finds no face."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
 
     def layouts(self) -> tuple[str, ...] | None:
         """Return what it has; None for any."""
