@@ -19,8 +19,7 @@ from qlot.model.layout import load_layout
 from qlot.runtime.bundle.manifest import LayoutSpec
 from qlot.runtime.progress import Progress
 from qlot.training.data.clip import Array, Clip
-from qlot.training.data.sources.every_layout import TEACHER
-from qlot.training.evaluation.datasets import PEOPLE
+from qlot.training.evaluation.datasets import PEOPLE, TEACHER
 from qlot.training.evaluation.eyes import eyes_of
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.results import EyesResult
@@ -95,7 +94,7 @@ def scores(
 
 def _clip(tracker: FaceTracker, clip: Clip, peer: Array, protocol: EvaluationProtocol) -> ClipScores:
     track = peer if isinstance(tracker, Landmarker) else tracker.video(clip)
-    found, beside = np.isfinite(track).all(-1), np.isfinite(peer).all(-1)
+    found, beside = (np.asarray(np.isfinite(t).all(-1)) for t in (track, peer))
     layout = LayoutSpec.model_validate(load_layout(TEACHER).spec())
     steady = stability(track, clip.landmarks, clip.valid & found, protocol)
     ratio = steady.flicker / steady.label_flicker if steady.flicker is not None and steady.label_flicker else None

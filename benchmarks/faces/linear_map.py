@@ -25,7 +25,7 @@ class LinearMap:
         targets = ((labels - centre) / scale).reshape(len(labels), -1)
         square = inputs.T @ inputs
         square += RIDGE * np.trace(square) / len(square) * np.diag([*np.ones(len(square) - 1), 0])
-        return cls(np.linalg.solve(square, inputs.T @ targets))
+        return cls(np.asarray(np.linalg.solve(square, inputs.T @ targets), np.float64))
 
     def __call__(self, points: Array) -> Array:
         """Return (F, M, 2) pixels for points (F, N, 2)."""

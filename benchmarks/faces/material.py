@@ -10,9 +10,9 @@ import numpy as np
 
 from qlot.benchmarks.faces.placed import read_placed
 from qlot.training.data.clip import Array, Clip, Source
-from qlot.training.data.sources.every_layout import TEACHER, EveryLayout
+from qlot.training.data.sources.every_layout import EveryLayout
 from qlot.training.data.sources.stills import LABEL_OFFSET, LabelledFaces
-from qlot.training.evaluation.datasets import PEOPLE, open_data
+from qlot.training.evaluation.datasets import PEOPLE, TEACHER, open_data
 
 VAL, TRAIN, NEW = "faces_val", "faces_train", "faces_new_train"
 DENOISED = "_tta.npz"  # tables of the teacher's mean over six runs

@@ -14,7 +14,7 @@ from qlot.benchmarks.peers.facemesh import run_landmarker
 from qlot.model.layout import load_layout
 from qlot.training.data.clip import Array, Clip, Image
 from qlot.training.data.interpolation import Interpolation
-from qlot.training.data.sources.every_layout import TEACHER
+from qlot.training.evaluation.datasets import TEACHER
 from qlot.training.evaluation.protocol import EvaluationProtocol
 from qlot.training.evaluation.stills import disturbed, label_box, look
 from qlot.training.evaluation.subject import Subject
