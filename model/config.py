@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from typing import Any
 
+from qlot.model.convention import conventions
+
 
 @dataclass(frozen=True)
 class StageConfig:
@@ -55,20 +57,26 @@ class QLOTConfig:
     mixer_slots: int = 8
     mixer_key: int = 32  # per head: attention queries and keys, and the local features
     head_width: int = 64
+    convention: str = ""  # of the labels that the weights learned from, see `qlot.model.convention`; "" for none
 
     def __post_init__(self) -> None:
         problems = [
             f"{f.name} must be whole numbers from 1 on"
             for f, value in zip(fields(self), astuple(self), strict=True)
-            if f.name != "preset" and any(not isinstance(n, int) or n < 1 for n in _numbers(value))
+            if f.name not in ("preset", "convention") and any(not isinstance(n, int) or n < 1 for n in _numbers(value))
         ] or self._contradictions()
         if problems:
             raise ValueError(f"not a QLOT configuration: {'; '.join(problems)}")
 
     def _contradictions(self) -> list[str]:
-        levels, problems = self.levels, []
+        levels, problems = self.levels, list[str]()
+        if self.convention and self.convention not in conventions():
+            problems.append(f"there is no convention {self.convention!r}, only {', '.join(conventions())}")
         if not 0 < len(self.correlation_kernels) == len(self.branch_channels) == levels <= len(self.stages):
-            return ["heads, kernels and branch channels need one entry per pyramid level, at most one per stage"]
+            return [
+                *problems,
+                "heads, kernels and branch channels need one entry per pyramid level, at most one per stage",
+            ]
         widths = [self.stem[-1], *(s.width_out for s in self.stages)]
         problems += [
             f"stage {i} takes {s.width_in} channels but is given {w}"
@@ -155,5 +163,5 @@ PRESETS: dict[str, QLOTConfig] = {
     "final": QLOTConfig(),
     "final128": QLOTConfig(preset="final128", image_size=128),
     "nano": _NANO,
-    "base": replace(_NANO, preset="base", image_size=160),  # the same network, with twice the pixels where eyes are
+    "base": replace(_NANO, preset="base", image_size=160, convention="labels68"),  # twice the pixels where eyes are
 }

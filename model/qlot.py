@@ -15,7 +15,7 @@ from qlot.model.backbone import HGNetV2
 from qlot.model.config import QLOTConfig
 from qlot.model.gate import TensorGate, gate_factor
 from qlot.model.pyramid import Pyramid
-from qlot.model.queries import FourierEncoding, IdentityEncoder, Queries, TemplateEncoder
+from qlot.model.queries import FourierEncoding, IdentityEncoder, Placement, Queries, TemplateEncoder
 from qlot.model.refiner import Refiner, Update
 from qlot.model.state import TensorState, clamp_output, cold_start
 
@@ -79,11 +79,12 @@ class QLOT(nn.Module):
         self.encoding = FourierEncoding(self.config)
         self.identity = IdentityEncoder(self.config)
         self.templates = TemplateEncoder(self.config)
+        self.placement = Placement(self.config.convention) if self.config.convention else nn.Identity()
         self.refiner = Refiner(self.config)
 
     def encode(self, points: Tensor) -> Queries:
         """Encode a layout: canonical points (B, N, 3), y up -> Queries."""
-        encoding = self.encoding(points)
+        encoding = self.encoding(self.placement(points))
         return Queries(points, self.identity(encoding), self.templates(encoding))
 
     def extract(self, image: Tensor, queries: Queries) -> Features:

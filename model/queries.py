@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from qlot.model.config import QLOTConfig
+from qlot.model.convention import SAME, load_convention
 
 
 class Queries(NamedTuple):
@@ -17,6 +18,24 @@ class Queries(NamedTuple):
     points: Tensor  # (B, N, 3) canonical, y up
     identity: Tensor  # (B, N, C)
     templates: tuple[Tensor, ...]  # per level (B, N, K, C/K, R, R)
+
+
+class Placement(nn.Module):
+    """`as_labelled` of queries, in a network. It has no weights: a checkpoint states the convention by name."""
+
+    at: Tensor
+    moves: Tensor
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        for key, table in zip(("at", "moves"), load_convention(name), strict=True):
+            self.register_buffer(key, torch.tensor(table, dtype=torch.float32), persistent=False)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """(B, N, 3) -> (B, N, 3)."""
+        apart = (points[..., None, :] - self.at).square().sum(-1)  # (B, N, K)
+        nearest = apart.min(-1)
+        return points + (nearest.values < SAME**2)[..., None] * self.moves[nearest.indices]
 
 
 class FourierEncoding(nn.Module):

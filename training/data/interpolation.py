@@ -7,7 +7,8 @@ a group of the same name, among that group's lines alone: a lower lip is never t
 
 Lids, lips and pupils are such places: on pictures with points placed by people, corners of eyes and mouths are 1.0 to
 1.4 % of the outer-eye distance off, curves of lids 0.5 % (docs/measured/2026-11-30-eyes.md). Jaw, brows and nose are
-where the 68 labels have them (`convention`), beside the teacher's lines: that rest is turned and scaled as the face is.
+where the 68 labels have them (`qlot.model.convention`), beside the teacher's lines: that rest is turned and scaled as
+the face is.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from qlot.model.convention import as_labelled
 from qlot.model.layout import Layout
 from qlot.training.data.clip import Array
-from qlot.training.data.convention import as_labelled
 
+CONVENTION: Final = "labels68"  # of jaw, brows and nose
 _EXACT: Final = ("eye", "lips", "pupil", "iris")  # ends of the names of groups that are seen where the teacher has them
 _SAME: Final = {"jaw": "face_oval"}  # groups that go by another name
 
@@ -45,7 +47,7 @@ class Interpolation:
     @classmethod
     def between(cls, teacher: Layout, layout: Layout) -> Self:
         """Find the places of a layout's landmarks on a teacher's edges and points."""
-        points, groups = as_labelled(layout), _groups(layout)
+        points, groups = as_labelled(layout.points, CONVENTION), _groups(layout)
         alone = np.arange(len(teacher.points))
         edges = np.concatenate([np.stack([alone, alone], 1), np.array(teacher.edges, np.int64).reshape(-1, 2)])
         start, along = teacher.points[edges[:, 0]], teacher.points[edges[:, 1]] - teacher.points[edges[:, 0]]

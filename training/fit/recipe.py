@@ -83,7 +83,7 @@ class Recipe(_Strict):
     chances: Chances = Chances()
     weights: LossWeights = LossWeights()
     material: tuple[SourceSpec, ...] = Field(min_length=1)
-    model: dict[str, Any] | None = None  # sizes in place of a preset's, for studies
+    model: dict[str, Any] | None = None  # sizes in place of a preset's
 
     @field_validator("first_iterations", "next_iterations")
     @classmethod
@@ -106,7 +106,8 @@ class Recipe(_Strict):
         """
         try:
             if self.model is not None:
-                return QLOTConfig.from_dict({**QLOTConfig(preset=self.preset).to_dict(), **self.model})
+                sizes = PRESETS.get(self.preset, QLOTConfig(preset=self.preset))
+                return QLOTConfig.from_dict({**sizes.to_dict(), **self.model})
             return PRESETS[self.preset]
         except KeyError as e:
             raise DataError(f"no preset {self.preset!r}; there are {', '.join(PRESETS)}") from e

@@ -1,10 +1,11 @@
 """Fit where the 68 labels have jaw, brows and nose, from a teacher's points of the same pictures.
 
-    python -m qlot.training.tools.label_convention DATA TEACHER
+    python -m qlot.training.tools.label_convention DATA TEACHER model/conventions/NAME.json
 
 DATA has the shared faces, TEACHER what `python -m qlot.training.tools.teacher` made of them. Per landmark, what lies
 between its place on the teacher's lines and the label is one vector on the canonical face, turned and scaled as each
-face is; robust least squares over all training faces and their mirror images. Writes `training/data`'s table.
+face is; robust least squares over all training faces and their mirror images. Writes a table of
+`qlot.model.convention`.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ import numpy as np
 import typer
 
 from qlot.metrics import interocular
-from qlot.model.layout import load_layout
+from qlot.model.layout import Layout, load_layout
 from qlot.runtime.partial import written_whole
 from qlot.training.data.clip import Array
-from qlot.training.data.convention import GROUPS, LABELLED, TABLE
 from qlot.training.data.interpolation import Interpolation
 from qlot.training.data.sources.stills import LABEL_OFFSET, LabelledFaces
 
 TEACHER: Final = "mediapipe478"
+LABELLED: Final = "ibug68"
+GROUPS: Final = ("jaw", "right_brow", "left_brow", "nose")  # other groups have features that both conventions see
 ROUNDS: Final = 5
 POWERS: Final = 8
 LEAST: Final = 0.02  # of the outer-eye distance: errors below count alike
@@ -68,17 +70,42 @@ def smooth(moves: Array) -> Array:
     return result
 
 
-def main(data: Path, teacher: Path, out: Path = TABLE) -> None:
-    """Fit and write the table; the places depend a little on the table before, so run it until it stands."""
+def spread(moves: Array, layout: Layout) -> tuple[Array, Array]:
+    """Return the points of a layout's `GROUPS` (K, 3), and moves: of the two nearest of the 68 in the same group."""
+    labelled = load_layout(LABELLED)
+    found, chosen = np.zeros_like(layout.points), list[int]()
+    for group in GROUPS:
+        rows = np.array(labelled.groups[group])
+        for i in layout.groups.get(group, ()):
+            apart = np.linalg.norm(labelled.points[rows] - layout.points[i], axis=1)
+            near = np.argsort(apart)[:2]
+            weights = 1 / np.maximum(apart[near], 1e-6) ** 2
+            found[i] = weights @ moves[rows[near]] / weights.sum()
+            chosen.append(i)
+    found = (found + found[list(layout.mirror)] * (-1, 1, 1)) / 2  # of points on the midline, one side was nearest
+    return layout.points[chosen], found[chosen]
+
+
+def main(data: Path, teacher: Path, out: Path) -> None:
+    """Fit and write a table of OUT; places depend a little on the table before, so run it until it stands."""
     faces = data / "faces" / "faces_train"
     labels = LabelledFaces(faces, LABELLED, offset=LABEL_OFFSET).landmarks.astype(np.float64)
     points = LabelledFaces(faces, TEACHER, table=teacher / "faces" / "faces_train.npz").landmarks.astype(np.float64)
     known = np.isfinite(points).all((1, 2))
     moves = fit_moves(points[known], labels[known])
+    tables = [spread(moves, load_layout(name)) for name in (LABELLED, "wflw98")]
+    at, found = (np.concatenate(part) for part in zip(*tables, strict=True))
+    _, once = np.unique(at.round(4), axis=0, return_index=True)
     with written_whole(out) as temporary:
-        rows = ",\n  ".join(json.dumps([round(x, 4) for x in row]) for row in moves.tolist())
-        temporary.write_text(f'{{\n "layout": "{LABELLED}",\n "moves": [\n  {rows}\n ]\n}}\n', encoding="utf-8")
-    typer.echo(f"{out}: points move by {np.linalg.norm(moves[moves.any(1)], axis=1).mean():.4f} on average")
+        temporary.write_text(_json(at[np.sort(once)], found[np.sort(once)]), encoding="utf-8")
+    typer.echo(f"{out}: {len(once)} points move by {np.linalg.norm(found, axis=1).mean():.4f} on average")
+
+
+def _json(points: Array, moves: Array) -> str:
+    def rows(table: Array) -> str:
+        return ",\n  ".join(json.dumps([round(x, 6) for x in row]) for row in table.tolist())
+
+    return f'{{\n "points": [\n  {rows(points)}\n ],\n "moves": [\n  {rows(moves)}\n ]\n}}\n'
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from qlot.model.convention import as_labelled
 from qlot.model.layout import load_layout
 from qlot.training.data.clip import Clip
-from qlot.training.data.convention import as_labelled
+from qlot.training.data.interpolation import CONVENTION
 from qlot.training.data.sources.every_layout import SHARES, TEACHER, EveryLayout
 
 
@@ -44,5 +45,5 @@ def test_every_layout_comes_in_its_share() -> None:
         shared = [461, 472] if clip.layout == TEACHER else []  # whose queries are those of 250 and 145
         assert np.flatnonzero(~clip.valid[0]).tolist() == shared and not clip.valid[1].any()
         jaw = list(layout.groups.get("jaw", ()))
-        at = (as_labelled(layout) if jaw else layout.points)[jaw or slice(None), :2]
+        at = (as_labelled(layout.points, CONVENTION) if jaw else layout.points)[jaw or slice(None), :2]
         np.testing.assert_allclose(clip.landmarks[0][jaw or slice(None)], at * (40, -40) + 60, atol=1e-6)

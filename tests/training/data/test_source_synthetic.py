@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qlot.model.convention import as_labelled
 from qlot.model.layout import load_layout
 from qlot.training.data.clip import Clip, DataError
-from qlot.training.data.convention import as_labelled
+from qlot.training.data.interpolation import CONVENTION
 from qlot.training.data.sources.synthetic import SHARES, VERTICES, SyntheticFaces
 from qlot.training.data.synthetic import ict
 from qlot.training.data.synthetic.cache import CacheSettings
@@ -91,7 +92,7 @@ def test_of_a_turned_face_the_jaw_counts_only_where_it_is_seen(cache: Path, mode
     source = SyntheticFaces(cache, model_path)
     (clip,) = of_layout(source, 1, 3, "ict68", 1)
     everything = model.canonical(np.arange(ict.FACE.stop))
-    at = as_labelled(load_layout("ibug68"))[:17]
+    at = as_labelled(load_layout("ibug68").points, CONVENTION)[:17]
     jaw = np.linalg.norm(everything - at[:, None], axis=-1).argmin(1)
     assert (clip.valid[:, :17] == (jaw % 2 == 0)).all() and clip.valid[:, 17:].all()
 
@@ -125,7 +126,7 @@ def test_wflws_points_are_vertices_next_to_them_and_pupils_turn(
         model.vertices(kept.scene.identity, state.expression, np.arange(ict.VERTICES)), state, camera, SIZE
     )
     chosen = np.linalg.norm(everything - clip.landmarks[0][:, None], axis=-1).argmin(1)
-    away = np.linalg.norm(model.canonical(chosen) - as_labelled(layout), axis=1)
+    away = np.linalg.norm(model.canonical(chosen) - as_labelled(layout.points, CONVENTION), axis=1)
     assert away[: layout.groups["jaw"][-1] + 1].max() < 0.08 * eyes  # the mesh is coarse at the jaw
     balls = np.concatenate([np.arange(part.start, part.stop) for part in ict.EYEBALLS])
     assert np.isin(chosen[[96, 97]], balls).all()

@@ -8,10 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qlot.model.convention import as_labelled
 from qlot.model.layout import Layout, load_layout
 from qlot.training.data.clip import Array, Clip, DataError
-from qlot.training.data.convention import as_labelled
 from qlot.training.data.crops import LEAST_POINTS
+from qlot.training.data.interpolation import CONVENTION
 from qlot.training.data.synthetic import ict
 from qlot.training.data.synthetic.cache import read_settings
 from qlot.training.data.synthetic.camera import project
@@ -58,7 +59,7 @@ class SyntheticFaces:
         }
         for layout, (_, rows) in zip((ibug, wflw), self._fixed.values(), strict=True):
             jaw = list(layout.groups["jaw"])
-            rows[jaw] = self._nearest(layout, as_labelled(layout))[jaw]
+            rows[jaw] = self._nearest(layout, as_labelled(layout.points, CONVENTION))[jaw]
         neutral = self._model.neutral[ict.FACE]
         self._face = ((neutral > _BOX[0]) & (neutral < _BOX[1])).all(1)  # (9409,)
 
