@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlot.benchmarks.faces.hidden import HiddenScores, hidden_scores
+from qlot.benchmarks.faces.leaving import LeavingScores, leaving_scores
 from qlot.benchmarks.faces.linear_map import LinearMap
 from qlot.benchmarks.faces.material import FaceMaterial, clips_in
 from qlot.benchmarks.faces.placed import placed_errors
@@ -36,6 +37,7 @@ class ClipScores:
     name: str
     eyes: EyesResult | None  # against the peer's track
     flicker: float | None  # over that of FaceMesh's raw labels
+    leaving: LeavingScores | None  # of ours, where the weights state a confidence
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def _clip(tracker: FaceTracker, clip: Clip, peer: Array, protocol: EvaluationPro
     layout = LayoutSpec.model_validate(load_layout(TEACHER).spec())
     steady = stability(track, clip.landmarks, clip.valid & found, protocol)
     ratio = steady.flicker / steady.label_flicker if steady.flicker is not None and steady.label_flicker else None
-    return ClipScores(clip.source, eyes_of(track, peer, found & beside, layout), ratio)
+    leaving = leaving_scores(tracker, clip, clip.layout) if isinstance(tracker, Ours) else None
+    return ClipScores(clip.source, eyes_of(track, peer, found & beside, layout), ratio, leaving)
 
 
 def _labels(tracker: FaceTracker, material: FaceMaterial) -> float:

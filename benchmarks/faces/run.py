@@ -57,6 +57,9 @@ def rows(results: Sequence[Scores]) -> Iterator[tuple[str, list[float | str | No
         yield f"{name}: blink depth over the peer's", [_of(e, lambda e: e.blink_depth) for e in eyes]
         yield f"{name}: pupils' movement over the peer's", [_of(e, lambda e: e.pupils) for e in eyes]
         yield f"{name}: flicker over FaceMesh's raw labels'", [_of(c, lambda c: c.flicker) for c in clips]
+        left = [_of(c, lambda c: c.leaving) for c in clips]
+        yield f"{name}: frames until a face that is gone is lost", [_of(x, lambda x: x.gone) for x in left]
+        yield f"{name}: ... one that is covered whole", [_of(x, lambda x: x.covered) for x in left]
 
 
 Value = TypeVar("Value")

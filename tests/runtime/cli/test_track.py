@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +98,21 @@ def test_a_filter_starts_anew_after_a_pause(bundle: Path, tmp_path: Path) -> Non
     off = np.abs(numbers(tmp_path / "plain", "_x", "_y") - numbers(tmp_path / "smooth", "_x", "_y")).max(axis=1)
     assert off[[0, 3]] == pytest.approx(0, abs=1e-2), "the tracker starts anew with frame 3"
     assert (off[[1, 2, 4]] > 0.02).all()
+
+
+def test_landmarks_are_kept_steady_as_the_bundle_says_and_raw_on_demand(bundle: Path, tmp_path: Path) -> None:
+    steady = tmp_path / "steady"
+    shutil.copytree(bundle, steady)
+    manifest = json.loads((steady / "manifest.json").read_text())
+    manifest["steady"] = {"unit": 5.0}
+    (steady / "manifest.json").write_text(json.dumps(manifest))
+    video = clip(tmp_path / "a.mp4", [0.04 * i for i in range(5)])
+    ways = {"before": (bundle, []), "kept": (steady, []), "raw": (steady, ["--raw"])}
+    for name, (folder, options) in ways.items():
+        assert qlot("track", video, "-b", folder, "-o", tmp_path / name, *TABLE_ALONE, *options) == 0
+    before, kept, raw = (numbers(tmp_path / name, "_x", "_y") for name in ways)
+    np.testing.assert_array_equal(before, raw)
+    assert kept[0] == pytest.approx(raw[0]) and np.abs(kept[1:] - raw[1:]).max() > 0.02
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video " * 50])
