@@ -46,7 +46,7 @@ class Benchmark:
     def title(self) -> str:
         """What was run, in a line or two."""
         about = self.about
-        peer = f"; {about['peer']}" if about["peer"] else ""
+        peer = f";\n{about['peer']}" if about["peer"] else ""
         return (
             f"{about['preset']}, {about['layout']}, {about['target']} {about['scheme']}, {about['engine']}{peer}\n"
             f"faces: {len(self.protocol.faces)}, points: {about['points']}, frames: {about['frames'][:12]}"
