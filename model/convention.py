@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-SAME: Final = 1e-3  # canonical units; the closest two points of a layout are 20 times as far apart
+SAME: Final = 1e-3  # canonical units: the same point, as float32 and JSON have it
 _FOLDER: Final = Path(__file__).with_name("conventions")
 
 

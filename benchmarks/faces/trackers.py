@@ -12,6 +12,7 @@ import numpy as np
 
 from qlot.benchmarks.peers.facemesh import run_landmarker
 from qlot.model.layout import load_layout
+from qlot.runtime.media.video import FALLBACK_RATE
 from qlot.training.data.clip import Array, Clip, Image
 from qlot.training.data.interpolation import Interpolation
 from qlot.training.evaluation.datasets import TEACHER
@@ -86,7 +87,7 @@ class Landmarker:
 
     def video(self, clip: Clip) -> Array:
         """Follow a clip in VIDEO mode."""
-        return self._as(clip.layout, self._run(clip.frames, clip.fps or 25.0))
+        return self._as(clip.layout, self._run(clip.frames, clip.fps or FALLBACK_RATE))
 
     def _run(self, frames: Sequence[Image], fps: float | None) -> Array:
         with tempfile.TemporaryDirectory() as folder:

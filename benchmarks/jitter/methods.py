@@ -65,10 +65,10 @@ def methods(protocol: JitterProtocol, steady: SteadySpec, peer: str | None) -> I
         yield Method(f"{RAW}, gate {s.radius:g} px", f"{RAW}, gate", QLOT, s.gate())
     if peer:
         yield Method(peer, peer, peer)
-    for tracker, name in ((QLOT, RAW), (peer, peer)) if peer else ((QLOT, RAW),):
+    for tracker, name in {QLOT: RAW, **({peer: peer} if peer else {})}.items():
         for e in settings.one_euro:
             label = f"{name} + One-Euro {e.min_cutoff:g} Hz, beta {e.beta:g}"
-            yield Method(label, f"{name} + One-Euro, beta {e.beta:g}", str(tracker), rule=e.rule())
+            yield Method(label, f"{name} + One-Euro, beta {e.beta:g}", tracker, rule=e.rule())
     for weighted in (False, True):
         family = f"{RAW} + Kalman" + (" on covariances" if weighted else "")
         for k in settings.kalman:

@@ -4,7 +4,7 @@ What is named here is for programs that embed QLOT (`docs/api.md`); every other 
 """
 
 from qlot.runtime.bundle.folder import Bundle
-from qlot.runtime.bundle.manifest import IterationSpec
+from qlot.runtime.bundle.manifest import IterationSpec, SteadySpec
 from qlot.runtime.errors import BundleError, FrameError, ParityError, QlotError
 from qlot.runtime.geometry import CropBox
 from qlot.runtime.network.bundle_network import BundleNetwork
@@ -15,5 +15,5 @@ from qlot.runtime.tracking.tracker import Tracker
 
 __all__ = [
     "Bundle", "BundleError", "BundleNetwork", "CropBox", "FrameError", "Gate", "IterationSpec", "ParityError",
-    "QlotError", "ReplayReport", "Status", "TrackResult", "Tracker", "replay",
+    "QlotError", "ReplayReport", "Status", "SteadySpec", "TrackResult", "Tracker", "replay",
 ]  # fmt: skip
