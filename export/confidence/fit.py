@@ -65,7 +65,8 @@ def fit_confidence(observations: Sequence[Observation], source: str) -> Confiden
     positives, negatives = _split(observations)
     if min(len(positives), len(negatives)) < 20:
         raise ValueError(f"{len(positives)} positives and {len(negatives)} negatives: at least 20 of each are needed.")
-    bias, slope = fit_logistic(positives, negatives)
+    # The thresholds belong to the constants as the manifest writes them.
+    bias, slope = (round(x, 3) for x in fit_logistic(positives, negatives))
     if slope >= 0:
         raise ValueError("the network is not surer with a face in the crop than without: is it trained?")
     false = np.quantile(bias + slope * negatives, 1 - FALSE_ACCEPTANCE, method="higher")
@@ -73,8 +74,8 @@ def fit_confidence(observations: Sequence[Observation], source: str) -> Confiden
     found = max(0.0, float(false))
     lost = min(float(weak), found - HYSTERESIS)
     spec = ConfidenceSpec(
-        bias=round(bias, 3),
-        w_spread=round(slope, 3),
+        bias=bias,
+        w_spread=slope,
         found=min(math.ceil(1000 * logistic(found)), 999) / 1000,
         lost=max(math.floor(1000 * logistic(lost)), 1) / 1000,
         calibration=source,

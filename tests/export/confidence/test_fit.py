@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qlot.export.bundle.spec import tracker_spec
@@ -68,6 +68,7 @@ def test_regression_stays_finite_where_classes_do_not_overlap(gap: float, count:
 
 
 @given(st.floats(0.3, 3.0), st.integers(0, 2**32 - 1))
+@example(0.923828125, 204)  # one face more fell below a threshold of constants not yet rounded
 @settings(deadline=None, max_examples=30)
 def test_thresholds_keep_what_they_promise(distance: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
