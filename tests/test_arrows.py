@@ -58,7 +58,7 @@ BENCHMARKS = {
     "qlot.benchmarks.arm": ["qlot.benchmarks.peers.environment"],  # both run an interpreter of their own, by pip
     "qlot.benchmarks.kernels": ["qlot.benchmarks.arm", "qlot.benchmarks.peers.environment"],  # ARM is one of them
     "qlot.benchmarks.jitter": ["qlot.benchmarks.peers.facemesh"],  # FaceMesh on the same frames, as a subprocess
-    "qlot.benchmarks.faces": ["qlot.benchmarks.peers.facemesh"],
+    "qlot.benchmarks.faces": ["qlot.benchmarks.peers.facemesh", "qlot.benchmarks.jitter"],  # whose faces it shows
     "qlot.benchmarks.studies": ["qlot.benchmarks.protocol"],
 }
 ORDERS = {"runtime": RUNTIME, "graphs": GRAPHS, "training": TRAINING, "benchmarks": BENCHMARKS}

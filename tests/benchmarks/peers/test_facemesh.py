@@ -158,14 +158,9 @@ def test_bare_graphs_compute_what_the_runtime_does(target: Target, tmp_path: Pat
     assert wanted.keys() == found.keys()
     for name, value in wanted.items():
         np.testing.assert_array_equal(found[name], value)
-
-
-def test_packages_and_shared_files_are_not_timed(tmp_path: Path) -> None:
-    graphs = {n: small.graph("windowed", n) for n in ("extractor", "refiner")}
-    bundle = Bundle.open(small.write_bundle(tmp_path / "bundle", graphs))
-    other = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"target": "coreml"}))
+    packages = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"target": "coreml"}))
     with pytest.raises(PeerError, match="only bundles for onnx and tflite"):
-        bare_stages(other)
+        bare_stages(packages)
 
 
 @pytest.fixture
