@@ -1,7 +1,8 @@
 """`python -m qlot.export.confidence --weights W --data D` fits the constants of a checkpoint on labelled faces.
 
-It prints them as JSON, with the separation on people that the fit has not seen. D holds `faces_train` and `faces_val`,
-each a `.tar` of images with an `.npz` of `names` and `ibug68` (n, 68, 2) in pixels.
+It prints them as JSON, with the separation on people that the fit has not seen. With `--out` it also writes the weights
+as they are shipped: float16, with these constants, fitted on the rounded values, in their metadata. D holds
+`faces_train` and `faces_val`, each a `.tar` of images with an `.npz` of `names` and `ibug68` (n, 68, 2) in pixels.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from qlot.export.bundle.spec import tracker_spec
 from qlot.export.confidence.fit import fit_confidence, separation
 from qlot.export.confidence.observe import collect
 from qlot.export.confidence.scenes import CropScene
-from qlot.model.checkpoint import load_checkpoint
+from qlot.model.checkpoint import load_checkpoint, save_checkpoint
 from qlot.model.layout import Layout, load_layout
 from qlot.model.torch_network import TorchNetwork
 from qlot.runtime.bundle.defaults import CROP
 from qlot.runtime.bundle.stated_confidence import ANY_FACE
 from qlot.runtime.tracking.crop import crop_of, fit_crop
+
+LICENCE = "Apache-2.0"
+FRAME = "ICT-FaceKit canonical: neutral + 0.5*jawForward + 0.4*jawOpen, minus (0, 1.1124374, 7.552391), over 7.5423789"
 
 
 def labelled_faces(folder: Path, split: str, layout: Layout, count: int, seed: int = 0) -> Iterator[CropScene]:
@@ -47,8 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with faces_train and faces_val")
     parser.add_argument("--layouts", nargs="+", default=["wflw98"], help="names or files of layouts")
     parser.add_argument("--faces", type=int, default=300, help="faces to fit on; half as many to validate on")
+    parser.add_argument("--out", type=Path, help="also write the weights for shipping, as float16, to this file")
+    parser.add_argument("--note", default="", help="what they were trained by, for the metadata of --out")
     options = parser.parse_args(arguments)
     model, labels = load_checkpoint(options.weights), load_layout("ibug68")
+    if options.out:
+        model.load_state_dict({k: v.half().float() for k, v in model.state_dict().items()})
     out: dict[str, dict[str, object]] = {"confidence": {}, "validation": {}}
     for layout in map(load_layout, options.layouts):
         stages = TorchNetwork(model, layout)
@@ -59,6 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         out["confidence"][layout.name] = fitted.model_dump()
         out["validation"][layout.name] = separation(collect(stages, spec, held_back, seed=1), fitted)
     sys.stdout.write(json.dumps(out, indent=1) + "\n")
+    if options.out:
+        metadata = {
+            "licence": LICENCE,
+            "layout_frame": FRAME,
+            "confidence": json.dumps(out["confidence"]),
+            "note": options.note,
+        }
+        save_checkpoint(model, options.out, half=True, **metadata)
 
 
 if __name__ == "__main__":
