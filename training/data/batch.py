@@ -6,16 +6,17 @@ spread over several processes, sees the same samples as one that was not.
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from qlot.training.data.augment import Augment
 from qlot.training.data.clip import Array, Clip, DataError, Source
@@ -153,3 +154,17 @@ class Steps(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(self.keys)
+
+
+def started(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Start a loader's workers, and keep their garbage collectors off what this process has made.
+
+    A decoded video frame that died in a reference cycle holds a scaler with threads. A forked worker that collects it
+    waits for these threads, which it does not have, and for ever: training stood still after hours.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        return iter(loader)
+    finally:
+        gc.unfreeze()

@@ -22,7 +22,7 @@ from qlot.model.qlot import QLOT
 from qlot.runtime.errors import QlotError
 from qlot.runtime.stopping import StopRequest
 from qlot.training.data.augment import Augment
-from qlot.training.data.batch import Batch, Delivery, Mixture, SampleMaker, Steps
+from qlot.training.data.batch import Batch, Delivery, Mixture, SampleMaker, Steps, started
 from qlot.training.data.clip import DataError, Source
 from qlot.training.data.cover import Cover
 from qlot.training.fit.checkpoint import LOG, WEIGHTS, load_state, save_state
@@ -135,7 +135,7 @@ class Run:
         step = begin
         self.stopped_by = None
         with StopRequest() as stop:
-            batches = iter(self._loader(begin, fabric))
+            batches = started(self._loader(begin, fabric))
             try:
                 while step < recipe.steps:
                     self.stopped_by = _asked(stop, fabric)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import os
+from collections.abc import Iterator
+
+import av
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from qlot.assets import sample_clip
 from qlot.model.layout import load_layout
 from qlot.training.data.augment import Augment
-from qlot.training.data.batch import Batch, Delivery, Mixture, SampleMaker, Steps
+from qlot.training.data.batch import Batch, Delivery, Mixture, SampleMaker, Steps, started
 from qlot.training.data.clip import Clip, DataError
 from qlot.training.data.crops import Disturbance
 from tests.training.tiny import POINTS, Blobs
@@ -105,3 +111,45 @@ def test_a_fault_arrives_with_its_traceback(workers: int) -> None:
     mixture = Mixture([(_Faulty(POINTS), 1.0)], make, frames=1, batch=2, seed=0)
     (found,) = DataLoader(Delivery(mixture), batch_size=None, sampler=[(0, 0)], num_workers=workers)
     assert isinstance(found, RuntimeError) and "ZeroDivisionError: a fault" in str(found) and "test_batch" in str(found)
+
+
+class _Collecting(Dataset[int]):
+    """A sample for which the worker collects garbage."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        return gc.collect()
+
+
+@pytest.fixture
+def dead_frame() -> Iterator[None]:
+    """A decoded frame in a reference cycle that nothing has collected yet: freeing it joins its scaler's threads."""
+    gc.disable()
+    with av.open(str(sample_clip())) as container:
+        frame = next(container.decode(video=0))
+    frame.to_ndarray(format="rgb24")
+    cycle = [frame]
+    cycle.append(cycle)
+    del frame, cycle
+    yield
+    gc.enable()
+
+
+def _loader(patience: float) -> DataLoader[int]:
+    return DataLoader(_Collecting(), batch_size=None, num_workers=1, timeout=patience)
+
+
+def test_workers_leave_dead_frames_alone(dead_frame: None) -> None:
+    assert next(started(_loader(60))) >= 0
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="on one core the scaler has no threads")
+def test_workers_that_collect_dead_frames_stand_still(dead_frame: None) -> None:
+    """Negative control."""
+    batches = iter(_loader(3))
+    with pytest.raises(RuntimeError, match="timed out"):
+        next(batches)
+    for worker in batches._workers:  # type: ignore[attr-defined]
+        worker.kill()
