@@ -139,11 +139,11 @@ def export(
             "--checkpoint",
             "-c",
             metavar="FILE_OR_NAME",
-            help="Our .safetensors, the published .pth, or the name of shipped weights: nano (112 px input), "
-            "final (224 px).",
+            help="Our .safetensors, the published .pth, or the name of shipped weights: base (160 px input), "
+            "nano (112 px, for slow phones).",
             rich_help_panel="Model",
         ),
-    ] = "nano",
+    ] = "base",
     layout: Annotated[
         str,
         typer.Option(
@@ -331,7 +331,7 @@ def commands(app: typer.Typer) -> None:
         "- `qlot-export --target onnx`\n"
         "- `qlot-export --target coreml --int8`\n"
         "- `qlot-export --target onnx --int8 --calib my_clip.mp4 --layout eyes`\n"
-        "- `qlot-export --target onnx --fp16 -c final -o app/assets/qlot`\n"
+        "- `qlot-export --target onnx --fp16 -c nano -o app/assets/qlot`\n"
         "- `qlot-export --target coreml --int8 --min-ios 18 --image-input`\n"
         "- `qlot-export --target all --int8 -o bundles`\n"
         "- `qlot-export --target tflite --packing single-file`"

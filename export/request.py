@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qlot.export.parity.levels import Levels
     from qlot.runtime.bundle.folder import Bundle
 
-DEFAULT_CHECKPOINT, DEFAULT_LAYOUT = "nano", "wflw98"
+DEFAULT_CHECKPOINT, DEFAULT_LAYOUT = "base", "wflw98"
 
 
 @dataclass(frozen=True)

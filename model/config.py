@@ -157,11 +157,12 @@ _NANO = QLOTConfig(
     hidden_width=48,
     mixer_key=12,
     head_width=24,
+    convention="labels68",
 )
 
 PRESETS: dict[str, QLOTConfig] = {
     "final": QLOTConfig(),
     "final128": QLOTConfig(preset="final128", image_size=128),
     "nano": _NANO,
-    "base": replace(_NANO, preset="base", image_size=160, convention="labels68"),  # twice the pixels where eyes are
+    "base": replace(_NANO, preset="base", image_size=160),  # twice the pixels where eyes are
 }

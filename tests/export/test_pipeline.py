@@ -68,7 +68,9 @@ def eyes(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     before = torch.get_num_threads()
     torch.set_num_threads(2)  # what the tests run with is one
     try:
-        result = qlot.export.export("onnx", folder / "out", layout="eyes", golden=False, report=page, progress=note)
+        result = qlot.export.export(
+            "onnx", folder / "out", checkpoint="nano", layout="eyes", golden=False, report=page, progress=note
+        )
         threads_after = torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
@@ -177,7 +179,7 @@ def test_int8_is_calibrated_on_the_builtin_clip_and_says_so(bundle_int8: Path, b
 
 @pytest.mark.slow
 def test_the_bundle_is_the_same_from_any_folder_and_twice(bundle_int8: Path, tmp_path: Path) -> None:
-    again = export(ExportRequest("onnx", "int8", out=tmp_path / "again")).bundle
+    again = export(ExportRequest("onnx", "int8", checkpoint="nano", out=tmp_path / "again")).bundle
     assert json.loads((again.path / "manifest.json").read_text())["files"] == [
         f.model_dump() for f in Bundle.open(bundle_int8).manifest.files
     ]
@@ -189,7 +191,7 @@ def test_the_bundle_is_the_same_from_any_folder_and_twice(bundle_int8: Path, tmp
         ({"scheme": "fp8"}, SchemeError, "unknown scheme 'fp8'; there are: fp32"),
         ({"target": "tensorrt"}, QlotError, "unknown target|unknown scheme"),
         ({"layout": "wflw99"}, ExportError, "wflw98"),
-        ({"checkpoint": "nowhere.pth"}, ExportError, "no checkpoint file 'nowhere.pth'.*final"),
+        ({"checkpoint": "nowhere.pth"}, ExportError, "no checkpoint file 'nowhere.pth'.*base"),
         ({"calibration": Path("clip.mp4")}, ExportError, "needs no calibration"),
         ({"scheme": "int8", "calibration": Path("nowhere.mp4")}, VideoError, "nowhere.mp4"),
         ({"report": Path("page.txt")}, ExportError, "must be the name of an .html file"),

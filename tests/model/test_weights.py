@@ -23,7 +23,7 @@ def test_shipped_weights_are_named_after_their_preset(name: str) -> None:
 
 
 def test_unknown_weights_name_the_choices() -> None:
-    with pytest.raises(CheckpointError, match=r"'huge'; there are: final, nano"):
+    with pytest.raises(CheckpointError, match=r"'huge'; there are: base, nano"):
         weights_path("huge")
     with pytest.raises(CheckpointError, match="no shipped weights"):
         load_default("../weights/final")

@@ -180,7 +180,7 @@ class SteadySpec(_Part):
     A landmark's noise u is `unit` times the geometric mean of its standard deviations along the axes of its ellipse.
     """
 
-    unit: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.15
+    unit: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.2
     sudden: Positive = 8.0  # u: a deviation of this size is taken in at once
     lasting: Positive = 0.8  # u: one that lasts is motion from this size on
     lasting_cutoff: Positive = 1.0  # Hz: how long it has to last

@@ -17,7 +17,7 @@ from qlot.runtime.bundle.manifest import Scheme, Target
 from tests.benchmarks.kernels.shipped import write_shipped
 
 SCHEMES: tuple[Scheme, ...] = ("fp32", "w8a8")
-WEIGHTS = ("nano", "final")
+WEIGHTS = ("nano", "base")
 
 
 def needs(target: Target, kernel: str) -> None:

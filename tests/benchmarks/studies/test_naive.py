@@ -23,7 +23,7 @@ TOLERANCE = 2e-3  # px
 
 @pytest.fixture(scope="module")
 def model() -> QLOT:
-    return load_default("final")
+    return load_default("nano")
 
 
 @pytest.fixture(scope="module")

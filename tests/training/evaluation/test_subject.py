@@ -54,11 +54,11 @@ def test_a_bundle_has_its_own_layout_only(tmp_path: Path) -> None:
 
 
 def test_shipped_weights_go_by_name() -> None:
-    assert open_subject("default").info.sha256 == open_subject("nano").info.sha256
+    assert open_subject("default").info.sha256 == open_subject("base").info.sha256
 
 
 def test_what_is_no_subject_is_refused(tmp_path: Path, weights: Path) -> None:
-    with pytest.raises(DataError, match="final, nano"):
+    with pytest.raises(DataError, match="base, nano"):
         open_subject(str(tmp_path / "nowhere"))
     weights.write_bytes(b"not a checkpoint")
     with pytest.raises(DataError, match=r"small\.safetensors"):

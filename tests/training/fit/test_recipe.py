@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def _read(tmp_path: Path, text: str) -> str:
 def test_shipped_recipes(name: str) -> None:
     found = load_recipe(name)
     config = found.config()
-    assert config in PRESETS.values() or replace(config, convention="") == PRESETS[found.preset]
+    assert config in PRESETS.values()
     assert sum(item.share for item in found.material) == pytest.approx(1, abs=0.01)
     assert len({(m.kind, m.path, m.labels) for m in found.material}) == len(found.material)
 
