@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="also write the weights for shipping, as float16, to this file")
     parser.add_argument("--note", default="", help="what they were trained by, for the metadata of --out")
     options = parser.parse_args(arguments)
+    if options.out and not options.out.parent.is_dir():
+        parser.error(f"--out: there is no folder {options.out.parent}")
     model, labels = load_checkpoint(options.weights), load_layout("ibug68")
     if options.out:
         model.load_state_dict({k: v.half().float() for k, v in model.state_dict().items()})
