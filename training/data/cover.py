@@ -1,8 +1,8 @@
-"""What hides parts of a face: masks, dark glasses, hands, strands of hair, things; or the whole of it, or it is gone.
+"""What hides parts of a face: masks, dark glasses, hands, strands of hair, things; or it is gone, or upside down.
 
 Everything is laid out on the canonical face and drawn where the landmarks say that the face is, so a mask sits on the
 mouth and dark glasses on the eyes. A hidden landmark stays valid: it is to be guessed, and its covariance learns how
-badly. In a frame that shows no face any more, no landmark is valid.
+badly. In a frame that shows no face any more, or one that is upside down, no landmark is valid.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Alpha = NDArray[np.float32]  # (S, S)
 Rng = np.random.Generator
 LEAST_POINTS: Final = 6  # to know how a face is turned
 
-_KINDS: Final = ("mask", "glasses", "hand", "hair", "thing", "gone")
-_SHARES: Final = (0.16, 0.14, 0.36, 0.12, 0.12, 0.10)
+_KINDS: Final = ("mask", "glasses", "hand", "hair", "thing", "gone", "turned")
+_SHARES: Final = (0.15, 0.13, 0.33, 0.11, 0.12, 0.10, 0.06)
 _BITS: Final = 4  # fractional bits of OpenCV's drawing
 _FACE: Final = load_layout("wflw98")
 _JAW, _BRIDGE = _FACE.points[list(_FACE.groups["jaw"])[4:29]], _FACE.points[_FACE.names.index("nose_bridge_1")]
@@ -61,7 +61,7 @@ class Cover:
 def covered_by(
     kind: str, frames: Frames, at: Array, points: Array, valid: NDArray[np.bool_], rng: Rng
 ) -> NDArray[np.bool_]:
-    """Cover a clip by a mask, glasses, a hand, hair, a thing, or let the face be gone; as `Cover` does.
+    """Cover a clip by a mask, glasses, a hand, hair, a thing, or let the face be gone or turned; as `Cover` does.
 
     Args:
         kind: which of these.
@@ -71,8 +71,8 @@ def covered_by(
         valid: (L, N), `LEAST_POINTS` or more in every frame.
         rng: source of all choices.
     """
-    if kind == "gone":
-        return _leave(frames, valid, rng)
+    if kind in ("gone", "turned"):
+        return {"gone": _leave, "turned": _turn}[kind](frames, valid, rng)
     poses = [_pose(points[known], place[known]) for place, known in zip(at, valid, strict=True)]
     draw = {"mask": _mask, "glasses": _glasses, "hand": _hand, "hair": _hair, "thing": _thing}[kind]
     draw(frames, poses, rng)
@@ -213,6 +213,19 @@ def _leave(frames: Frames, valid: NDArray[np.bool_], rng: Rng) -> NDArray[np.boo
         if rng.random() < 0.3:
             patch[:] = rng.integers(0, 256, 3)
         frames[t] = cv2.resize(patch, (size, size), interpolation=cv2.INTER_CUBIC)
+    valid = valid.copy()
+    valid[first:] = False
+    return valid
+
+
+def _turn(frames: Frames, valid: NDArray[np.bool_], rng: Rng) -> NDArray[np.bool_]:
+    """From some frame on the picture is upside down, or nearly so, about the middle of the crop."""
+    first, middle = int(rng.integers(0, len(frames))), (frames.shape[1] - 1) / 2
+    angle, flip = rng.uniform(130, 230), rng.choice([-1, 1])
+    for t in range(first, len(frames)):
+        turn = cv2.getRotationMatrix2D((middle, middle), flip * angle, 1.0)
+        frames[t] = cv2.warpAffine(frames[t], turn, frames.shape[2:0:-1], borderMode=cv2.BORDER_REFLECT)
+        angle += rng.normal(0, 4)
     valid = valid.copy()
     valid[first:] = False
     return valid

@@ -30,11 +30,18 @@ class SourceSpec(_Strict):
     share: Annotated[float, Field(gt=0)]
     labels: Literal["ibug68", "mediapipe478"] = "ibug68"  # of kind faces
     every_layout: bool = False  # of a teacher's labels: clips have other layouts too, interpolated between its points
+    moving_eyes: Share = 0.0  # of a teacher's stills, the share in which lids close and irises glance
     offset: tuple[float, float] = (0.0, 0.0)  # pixels by which the labels lie off, to be taken out
     table: str | None = None  # other labels of the same pictures or frames, relative to what is rendered
     start: int = 0  # first frame, of kind video
     stop: int | None = None  # frame after the last
     identity: str | None = None
+
+    @model_validator(mode="after")
+    def _eyes_of_a_teacher(self) -> SourceSpec:
+        if self.moving_eyes and (self.kind, self.labels) != ("faces", "mediapipe478"):
+            raise ValueError("moving_eyes is for kind faces with the labels mediapipe478")
+        return self
 
 
 class LossWeights(_Strict):

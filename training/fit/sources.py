@@ -8,6 +8,7 @@ from qlot.model.layout import load_layout
 from qlot.training.data.clip import DataError, Source
 from qlot.training.data.sources.every_layout import EveryLayout
 from qlot.training.data.sources.faceless import Faceless
+from qlot.training.data.sources.moving_eyes import MovingEyes
 from qlot.training.data.sources.stills import LabelledFaces
 from qlot.training.data.sources.synthetic import SyntheticFaces
 from qlot.training.data.sources.video import LabelledVideo
@@ -34,7 +35,9 @@ def open_source(spec: SourceSpec, data: Path, rendered: Path | None = None) -> S
     path, table = data / spec.path, (rendered or data) / spec.table if spec.table else None
     match spec.kind:
         case "faces":
-            faces = LabelledFaces(path, spec.labels, spec.offset, table)
+            faces: Source = LabelledFaces(path, spec.labels, spec.offset, table)
+            if spec.moving_eyes:
+                faces = MovingEyes(faces, spec.moving_eyes)
             return EveryLayout(faces) if spec.every_layout else faces
         case "video":
             video = LabelledVideo(path, spec.start, spec.stop, spec.identity, spec.offset, table)

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
+from qlot.benchmarks.kernels.agreement import ALLOWED
 from qlot.benchmarks.kernels.matrix import KERNELS, matrix
 from qlot.export.targets.onnx import int8
 from qlot.runtime.bundle.folder import Bundle
@@ -37,4 +38,4 @@ def test_weights_that_overflow_sixteen_bits_fail_without_vnni(tmp_path: Path) ->
         bundle = Bundle.open(write_shipped(tmp_path / "bundle", "nano", "onnx", "w8a8"))
     found = [cell.agreement for cell in matrix([bundle], ["avx2", "sse4"])]
     # If this machine cuts sums off itself, it is the other one that it disagrees with.
-    assert [a for a in found if not a.passed and a.largest > 0.5 and a.median > 0.1]
+    assert [a for a in found if not a.passed and a.median > ALLOWED / 5]

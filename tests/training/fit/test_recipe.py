@@ -41,6 +41,10 @@ def test_changes_replace_values() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (
+            BASE.replace("share", "moving_eyes = 0.5, share"),
+            "material.0: Value error, moving_eyes is for kind faces with",
+        ),
         ("stepz = 4\n" + BASE, "stepz: Extra inputs are not permitted"),
         (BASE + "[weights]\npositoin = 1\n", "weights.positoin: Extra inputs"),
         (BASE + "[disturbance]\nscal = 1\n", "disturbance.scal: Unexpected keyword argument"),
