@@ -38,8 +38,9 @@ EXPORT = Room("qlot.export.cli", "torch", "export", ("export",))
 SENSITIVITY = Room("qlot.export.sensitivity.cli", "torch", "export", ("sensitivity",))
 TRAIN = Room("qlot.training.cli", "lightning_fabric", "train", ("train",))
 EVAL = Room("qlot.training.evaluation.cli", "torch", "export", ("eval",))
+BENCH = Room("qlot.benchmarks.cli")
 JITTER = Room("qlot.benchmarks.jitter.cli", "moderngl", "train", ("jitter",))
-ROOMS = (Room("qlot.runtime.cli.commands"), Room("qlot.cli.verify"), EXPORT, SENSITIVITY, TRAIN, EVAL, JITTER)
+ROOMS = (Room("qlot.runtime.cli.commands"), Room("qlot.cli.verify"), EXPORT, SENSITIVITY, TRAIN, EVAL, BENCH, JITTER)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:

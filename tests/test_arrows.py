@@ -10,8 +10,9 @@ import pytest
 from tests.arrows import ROOT, Module, broken, cycles, packages, project, read, within
 
 # What every module of a room may need, whatever its place: these need no other part of it.
-COMMON = ("errors", "extras", "geometry", "host", "partial", "progress", "quiet", "stop", "stopping", "threads")
+COMMON = ("errors", "extras", "geometry", "host", "html", "partial", "progress", "quiet", "stop", "stopping", "threads")
 CLIS = [
+    "qlot.benchmarks.cli",
     "qlot.benchmarks.jitter.cli",
     "qlot.export.cli",
     "qlot.export.sensitivity.cli",
@@ -30,6 +31,7 @@ ROOMS = {
     "qlot.export": ["qlot.assets", "qlot.metrics", "qlot.mil", "qlot.model", "qlot.runtime"],
     "qlot.training": ["qlot.metrics", "qlot.model", "qlot.runtime"],
     "qlot.benchmarks": ["qlot.metrics", "qlot.runtime"],
+    "qlot.benchmarks.drivers": ["qlot.assets", "qlot.benchmarks", "qlot.runtime"],
     "qlot.benchmarks.jitter": ["qlot.benchmarks", "qlot.metrics", "qlot.runtime", "qlot.training.data"],
     "qlot.benchmarks.faces": ["qlot.benchmarks", "qlot.metrics", "qlot.model", "qlot.runtime", "qlot.training"],
     "qlot.benchmarks.studies": ["qlot.benchmarks", "qlot.export", "qlot.metrics", "qlot.model", "qlot.runtime"],
@@ -54,12 +56,16 @@ TRAINING = {
     "qlot.training.evaluation": ["qlot.training.data", "qlot.training.tools"],
 }
 BENCHMARKS = {
-    "qlot.benchmarks.peers": ["qlot.benchmarks.protocol"],
+    "qlot.benchmarks.protocol": [],
+    "qlot.benchmarks.results": ["qlot.benchmarks.protocol"],
+    "qlot.benchmarks.report": ["qlot.benchmarks.protocol", "qlot.benchmarks.results"],
+    "qlot.benchmarks.drivers": ["qlot.benchmarks.peers", "qlot.benchmarks.protocol", "qlot.benchmarks.results"],
+    "qlot.benchmarks.peers": [],
     "qlot.benchmarks.arm": ["qlot.benchmarks.peers.environment"],  # both run an interpreter of their own, by pip
     "qlot.benchmarks.kernels": ["qlot.benchmarks.arm", "qlot.benchmarks.peers.environment"],  # ARM is one of them
     "qlot.benchmarks.jitter": ["qlot.benchmarks.peers.facemesh"],  # FaceMesh on the same frames, as a subprocess
     "qlot.benchmarks.faces": ["qlot.benchmarks.peers.facemesh", "qlot.benchmarks.jitter"],  # whose faces it shows
-    "qlot.benchmarks.studies": ["qlot.benchmarks.protocol"],
+    "qlot.benchmarks.studies": [],
 }
 ORDERS = {"runtime": RUNTIME, "graphs": GRAPHS, "training": TRAINING, "benchmarks": BENCHMARKS}
 # Modules that import by a name they compute, and where the name comes from. The names are strings of theirs, and read.

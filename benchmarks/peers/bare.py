@@ -11,6 +11,7 @@ from qlot.benchmarks.peers.environment import PeerError
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.extras import pip_line
 
+BARE = ("onnx", "tflite")  # targets whose graphs can be called so
 Tensors = Mapping[str, NDArray[Any]]
 GraphCall = Callable[[Tensors], Tensors]
 
@@ -48,12 +49,7 @@ def tflite_graph(data: bytes) -> GraphCall:
     Raises:
         PeerError: LiteRT is not installed.
     """
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ModuleNotFoundError as e:
-        raise PeerError(f"this needs LiteRT: {pip_line('tflite')}") from e
-    interpreter = Interpreter(model_content=data, num_threads=1)
-    interpreter.allocate_tensors()
+    interpreter = _interpreter(data)
     if interpreter.get_signature_list():
         runner = interpreter.get_signature_runner()
         inputs = {name: d["index"] for name, d in runner.get_input_details().items()}
@@ -69,3 +65,26 @@ def tflite_graph(data: bytes) -> GraphCall:
         return {name: interpreter.get_tensor(index) for name, index in outputs.items()}
 
     return call
+
+
+def graph_inputs(data: bytes) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a TFLite graph's inputs, by the names that `tflite_graph` takes.
+
+    Raises:
+        PeerError: LiteRT is not installed.
+    """
+    interpreter = _interpreter(data)
+    signed = interpreter.get_signature_list()
+    details = interpreter.get_signature_runner().get_input_details() if signed else None
+    named = details or {d["name"]: d for d in interpreter.get_input_details()}
+    return {name: tuple(int(n) for n in d["shape"]) for name, d in named.items()}
+
+
+def _interpreter(data: bytes) -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ModuleNotFoundError as e:
+        raise PeerError(f"this needs LiteRT: {pip_line('tflite')}") from e
+    interpreter = Interpreter(model_content=data, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter

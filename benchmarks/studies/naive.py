@@ -8,6 +8,10 @@ published graph it has no clamps at the end, and the gate is off.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,13 +19,16 @@ from torch.nn import functional as F
 from qlot.export.bundle.writer import stage_specs
 from qlot.export.graphs.schemes import plan_for
 from qlot.export.graphs.stages import Stage
+from qlot.export.pipeline import resolve_checkpoint
 from qlot.export.targets.onnx.convert import convert
-from qlot.model.layout import Layout
+from qlot.model.checkpoint import load_checkpoint
+from qlot.model.layout import Layout, load_layout
 from qlot.model.qlot import QLOT, advance, normalise_image
 from qlot.model.state import from_pixels, to_pixels
 from qlot.runtime.bundle.manifest import TensorSpec
 from qlot.runtime.network.sessions import open_session
 from qlot.runtime.network.sessions.base import Session
+from qlot.runtime.network.state import cold_start
 
 
 class NaiveQLOT(nn.Module):
@@ -91,3 +98,21 @@ def load_naive(model: QLOT, layout: Layout, iterations: int) -> Session:
 
 def _spec(name: str, shape: tuple[int, ...]) -> TensorSpec:
     return TensorSpec(name=name, shape=shape, dtype="float32", meaning=name, unit="1")
+
+
+def single_graph_calls(weights: str, counts: Sequence[int]) -> dict[int, Callable[[], object]]:
+    """Return calls of one graph with K steps inside, for each K, for 98 landmarks. Its time depends on no pixel.
+
+    Args:
+        weights: a checkpoint, or the name of shipped weights.
+        counts: K.
+
+    Raises:
+        ExportError: no such weights.
+    """
+    model, layout = load_checkpoint(resolve_checkpoint(weights)), load_layout("wflw98")
+    size = model.config.image_size
+    image = np.random.default_rng(0).random((1, 3, size, size), np.float32)
+    state = cold_start(np.array(layout.points), size, model.config.hidden_width)
+    feeds = {"image": image, "landmarks": state.landmarks, "hidden": state.hidden}
+    return {k: partial(load_naive(model, layout, k).run, feeds) for k in counts}

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.export.report.html import element
+from qlot.runtime.html import element
 from qlot.runtime.bundle.manifest import LayoutSpec
 
 Array = NDArray[np.float64]

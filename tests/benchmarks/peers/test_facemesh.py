@@ -6,7 +6,6 @@ import ast
 import dataclasses
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from qlot.benchmarks.peers import environment, facemesh
 from qlot.benchmarks.peers.bare import bare_stages, tflite_graph
 from qlot.benchmarks.peers.environment import PeerEnvironment, PeerError, last_line, prepare, run_script
 from qlot.benchmarks.peers.facemesh import LANDMARKER_WORKER, WORKER, run_facemesh, run_landmarker
-from qlot.benchmarks.peers.landmark_network import FRAME, PeerComparison, peer_network
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import Lowering, Target
 from qlot.runtime.network.sessions import open_stage
@@ -131,12 +129,6 @@ def test_a_missing_model_and_a_missing_engine_are_named(tmp_path: Path, monkeypa
         tflite_graph(b"")
 
 
-def test_ratios_are_taken_within_a_round() -> None:
-    speed = np.array([1.0, 3.0, 2.0])  # of a host that slows down and recovers
-    result = PeerComparison(2 * speed, ({FRAME: 6 * speed}, {FRAME: 5 * speed}))
-    np.testing.assert_allclose([result.ratio(0, FRAME), result.ratio(1, FRAME)], [[3] * 3, [2.5] * 3])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["onnx", "tflite"])
 def test_bare_graphs_compute_what_the_runtime_does(target: Target, tmp_path: Path) -> None:
@@ -216,10 +208,3 @@ def test_the_landmarker_finds_a_face_in_the_sample_clip(
         found = stored["landmarks"]
         assert "FaceLandmarker" in str(stored["version"])
     assert found.shape == (2, 478, 2) and (found > 0).all() and (found < max(face.shape)).all()
-
-
-def test_the_landmark_network_runs(mediapipe: PeerEnvironment) -> None:
-    pytest.importorskip("ai_edge_litert")
-    call: Callable[[], object] = peer_network(mediapipe.model("face_landmark/face_landmark.tflite"))
-    outputs = call()
-    assert isinstance(outputs, dict) and max(output.size for output in outputs.values()) == 468 * 3

@@ -14,7 +14,7 @@ from qlot.export.errors import ExportError
 from qlot.export.graphs.schemes import PLANS
 from qlot.export.parity.levels import Levels, measure_levels
 from qlot.export.report.drawing import curves, face
-from qlot.export.report.html import element
+from qlot.runtime.html import element
 from qlot.export.report.latency import HostLatency, measure_latency
 from qlot.export.report.page import Findings, check_place, render, write_page
 from qlot.runtime.bundle.folder import Bundle

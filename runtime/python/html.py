@@ -1,4 +1,4 @@
-"""Elements of the report page. The tree does the escaping, so no text of a manifest can become markup."""
+"""Elements of an HTML page. The tree does the escaping, so no text of a manifest or a result can become markup."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What measures: one driver for each kind of device, all by one protocol into one form of result."""

@@ -1,0 +1,1 @@
+"""How is measured: constants, the order of settings, statistics. Written rules: `runtime/contract/bench.md`."""

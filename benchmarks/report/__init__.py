@@ -1,0 +1,1 @@
+"""What results say: concluded here alone, whoever measured."""
