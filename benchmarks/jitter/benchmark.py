@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qlot.benchmarks.jitter.clips import RenderedClip, digest
 from qlot.benchmarks.jitter.methods import methods
-from qlot.benchmarks.jitter.peer import peer_track
+from qlot.benchmarks.jitter.peer import PeerTrack, peer_track
 from qlot.benchmarks.jitter.points import point_set
 from qlot.benchmarks.jitter.protocol import JitterProtocol, load_protocol
 from qlot.benchmarks.jitter.rendering import clips_of
 from qlot.benchmarks.jitter.report import record
 from qlot.benchmarks.jitter.run import Followers, MethodScores, run
 from qlot.runtime.bundle.folder import MANIFEST, Bundle
+from qlot.runtime.host import host
 from qlot.runtime.network.bundle_network import BundleNetwork
-from qlot.training.data.clip import Array
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,8 @@ class JitterRequest:
     bundle: Path
     data: Path  # holds ict/ict_model.npz and layouts/mediapipe478.json
     clips: Path  # where rendered clips are kept
-    predictions: Path  # where the peer's landmarks are kept
-    peer: str | None = None  # name of the tracker that is compared
-    landmarker: Path | None = None  # model of FaceLandmarker, if that is the peer
-    environment: Path | None = None  # of the peer
+    predictions: Path  # where peers' landmarks are kept, in a folder for each
+    peers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> arguments of its command
     threads: int = 1
 
 
@@ -69,18 +68,15 @@ def benchmark(request: JitterRequest, progress: Callable[[str], None]) -> Benchm
     points = point_set(spec.layout.name)
     stages = BundleNetwork(bundle, request.threads)
     clips = clips_of(protocol, request.data, request.clips, progress)
-    versions: set[str] = set()
+    versions: dict[str, str] = {}
 
-    def peer(clip: RenderedClip) -> Array:
-        options = ["--environment", str(request.environment)] if request.environment else []
-        options += ["--refined"] if not request.landmarker else []
-        options += ["--landmarker", str(request.landmarker)] if request.landmarker else []
-        found = peer_track(clip, request.predictions, options)
-        versions.add(found.version)
-        return found.landmarks
+    def peer(clip: RenderedClip, name: str) -> PeerTrack:
+        found = peer_track(clip, request.predictions / name.lower(), request.peers[name])
+        versions[name] = found.version
+        return found
 
-    follow = Followers(spec, stages, points, peer if request.peer else None)
-    results = run(clips, methods(protocol, spec.steady, request.peer), follow, points, progress)
+    follow = Followers(spec, stages, points, {name: partial(peer, name=name) for name in request.peers})
+    results = run(clips, methods(protocol, spec.steady, list(request.peers)), follow, points, progress)
     about = {
         "preset": spec.model.preset,
         "checkpoint": spec.model.checkpoint,
@@ -89,7 +85,8 @@ def benchmark(request: JitterRequest, progress: Callable[[str], None]) -> Benchm
         "target": spec.target,
         "scheme": spec.scheme.name,
         "engine": stages.engine,
-        "peer": ", ".join(sorted(versions)),
+        "peer": "; ".join(versions.values()),
+        "host": host(),
         "points": len(points.layout),
         "frames": digest(clips),
     }

@@ -38,10 +38,10 @@ def jitter(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.", show_default=False)],
     peer: Annotated[
-        PeerName | None,
+        list[PeerName] | None,
         typer.Option(
             help="Also run MediaPipe, in a virtual environment that is made for it (1 GB): FaceLandmarker of MediaPipe "
-            "Tasks at its defaults, or the older FaceMesh, which does not smooth."
+            "Tasks at its defaults, or the older FaceMesh, which does not smooth. May be given twice."
         ),
     ] = None,
     model: Annotated[
@@ -68,31 +68,27 @@ def jitter(
     network, its gate at several radii and filters behind it are compared on the same frames, and with --peer MediaPipe.
     """
     from qlot.benchmarks.jitter.benchmark import JitterRequest, benchmark
-    from qlot.benchmarks.jitter.report import plot, tables
+    from qlot.benchmarks.jitter.report import picks, plot, tables
 
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
-    landmarker = (model or data.parent / "peers" / "face_landmarker.task") if peer is PeerName.LANDMARKER else None
-    request = JitterRequest(
-        bundle,
-        data,
-        clips or out / "clips",
-        out / (peer or "peer"),
-        NAMES[peer] if peer else None,
-        landmarker,
-        environment,
-        threads,
-    )
+    task = model or data.parent / "peers" / "face_landmarker.task"
+    options = {PeerName.LANDMARKER: ("--landmarker", str(task)), PeerName.FACEMESH: ("--refined",)}
+    place = ("--environment", str(environment)) if environment else ()
+    peers = {NAMES[one]: (*options[one], *place) for one in peer or ()}
+    request = JitterRequest(bundle, data, clips or out / "clips", out, peers, threads)
     with shown(Console(stderr=True)) as progress:
         done = benchmark(request, progress)
     with written_whole(out / RESULTS) as temporary:
         temporary.write_text(json.dumps(done.record(), indent=1) + "\n", encoding="utf-8")
     plot(done.results, out / PLOT, done.title)
-    console.print(*tables(done.results, done.protocol), sep="\n")
+    console.print(*tables(done.results, done.protocol), picks(done.results), sep="\n")
     console.print(done.title, markup=False, highlight=False)
     console.print(f"written: {out / RESULTS}, {out / PLOT}", markup=False, highlight=False, soft_wrap=True)
 
 
 def commands(app: typer.Typer) -> None:
     """Register `jitter`."""
-    app.command(epilog="Example: `qlot jitter bundle/ --data shared/data --out jitter/ --peer landmarker`")(jitter)
+    app.command(
+        epilog="Example: `qlot jitter bundle/ --data shared/data --out jitter/ --peer landmarker --peer facemesh`"
+    )(jitter)

@@ -37,7 +37,7 @@ from qlot.training.data.clip import Array
 
 FLICKER, NMF, ERROR = "flicker", "nmf", "error"
 RAMP_LAG, RAMP_FLICKER, OVERSHOOT = "ramp_lag", "ramp_flicker", "overshoot"
-BLINK_DEPTH, PUPILS, LOST = "blink_depth", "pupils", "lost"
+BLINK_DEPTH, PUPILS, LOST, LATENCY = "blink_depth", "pupils", "lost", "latency"
 MEANING: Mapping[str, str] = {
     FLICKER: "still: RMS second difference, % of the outer eye distance",
     NMF: "still: normalised mean flicker, first differences over the face size",
@@ -49,6 +49,7 @@ MEANING: Mapping[str, str] = {
     BLINK_DEPTH: "blink: by how much the lids come nearer, % of the truth",
     PUPILS: "glance: how far the pupils move between the corners of the eyes, % of the truth",
     LOST: "measured frames without landmarks, %",
+    LATENCY: "median of a frame, all of it, as its Python package runs it: ms on this machine, filters included",
 }
 
 BLINK_MARGIN = 0.3  # seconds before and after a blink that still belong to it: filters are late

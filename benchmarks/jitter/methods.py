@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,15 +45,16 @@ class ClipAnswers:
 
     positions: Array  # (T, C, 2) pixels of the frame
     covariances: Array | None = None  # (T, C, 2, 2) pixels squared
+    milliseconds: Array | None = None  # (T,) of each frame, all of it
 
 
-def methods(protocol: JitterProtocol, steady: SteadySpec, peer: str | None) -> Iterator[Method]:
+def methods(protocol: JitterProtocol, steady: SteadySpec, peers: Sequence[str]) -> Iterator[Method]:
     """List what is compared.
 
     Args:
         protocol: the settings.
         steady: the bundle's own.
-        peer: name of the tracker that is compared, if there is one.
+        peers: names of the trackers that are compared.
     """
     settings = protocol.methods
     if steady.unit:
@@ -63,9 +65,8 @@ def methods(protocol: JitterProtocol, steady: SteadySpec, peer: str | None) -> I
     yield Method(RAW, RAW, QLOT)
     for s in settings.gates:
         yield Method(f"{RAW}, gate {s.radius:g} px", f"{RAW}, gate", QLOT, s.gate())
-    if peer:
-        yield Method(peer, peer, peer)
-    for tracker, name in {QLOT: RAW, **({peer: peer} if peer else {})}.items():
+    yield from (Method(peer, peer, peer) for peer in peers)
+    for tracker, name in {QLOT: RAW, **{peer: peer for peer in peers}}.items():
         for e in settings.one_euro:
             label = f"{name} + One-Euro {e.min_cutoff:g} Hz, beta {e.beta:g}"
             yield Method(label, f"{name} + One-Euro, beta {e.beta:g}", tracker, rule=e.rule())
@@ -96,20 +97,26 @@ def track(
     )
     count = len(points.layout)
     positions, covariances = np.full((len(clip.times), count, 2), np.nan), np.zeros((len(clip.times), count, 2, 2))
-    for i, (frame, time) in enumerate(zip(clip.frames, clip.times, strict=True)):
-        result = tracker.update(frame, float(time))
+    milliseconds = np.zeros(len(clip.times))
+    for i, (frame, moment) in enumerate(zip(clip.frames, clip.times, strict=True)):
+        begin = time.perf_counter()
+        result = tracker.update(frame, float(moment))
+        milliseconds[i] = 1e3 * (time.perf_counter() - begin)
         if result.landmarks is not None and result.covariances is not None:
             positions[i], covariances[i] = result.landmarks[points.layout], result.covariances[points.layout]
-    return ClipAnswers(positions, covariances)
+    return ClipAnswers(positions, covariances, milliseconds)
 
 
 def smooth(raw: ClipAnswers, times: Array, rule: Rule, weighted: bool = False) -> ClipAnswers:
     """Run a filter over a track, anew after every loss; `weighted` tells it the predicted covariances."""
     smoother, positions = LandmarkFilter(rule), np.full_like(raw.positions, np.nan)
-    for i, (landmarks, time) in enumerate(zip(raw.positions, times, strict=True)):
+    milliseconds = np.zeros(len(times))
+    for i, (landmarks, moment) in enumerate(zip(raw.positions, times, strict=True)):
+        start = time.perf_counter()
         if np.isfinite(landmarks).all():
             noise = raw.covariances[i] if weighted and raw.covariances is not None else None
-            positions[i] = smoother.update(landmarks, float(time), noise)
+            positions[i] = smoother.update(landmarks, float(moment), noise)
         else:
             smoother.reset()
-    return ClipAnswers(positions)
+        milliseconds[i] = 1e3 * (time.perf_counter() - start)
+    return ClipAnswers(positions, None, None if raw.milliseconds is None else raw.milliseconds + milliseconds)

@@ -25,6 +25,7 @@ class PeerTrack:
     """What a peer says of a clip."""
 
     landmarks: Array  # (T, 468 or 478, 2) pixels, centres at integers; NaN without a face
+    milliseconds: Array  # (T,) of each frame, as its package runs it, when these landmarks were found
     version: str
 
 
@@ -54,7 +55,7 @@ def peer_track(clip: RenderedClip, folder: Path, options: Sequence[str] = ()) ->
             lines = done.stderr.strip().splitlines() or ["no reason given"]
             raise DataError(f"the peer on {clip.name}: {lines[-1].removeprefix('error: ')}")
         with np.load(found) as stored, written_whole(path) as partial, partial.open("wb") as file:
-            np.savez(file, frames=seen, landmarks=stored["landmarks"], version=stored["version"])
+            np.savez(file, frames=seen, **{key: stored[key] for key in ("landmarks", "milliseconds", "version")})
     track = _read(path, seen)
     if track is None or len(track.landmarks) != len(clip.times):
         raise DataError(f"{path}: the peer's landmarks do not belong to {clip.name}; delete the file and run again")
@@ -66,7 +67,8 @@ def _read(path: Path, seen: str) -> PeerTrack | None:
         return None
     try:
         with np.load(path) as stored:
-            same = str(stored["frames"]) == seen
-            return PeerTrack(stored["landmarks"], str(stored["version"])) if same else None
+            if str(stored["frames"]) != seen or "milliseconds" not in stored:  # of an older version
+                return None
+            return PeerTrack(stored["landmarks"], stored["milliseconds"], str(stored["version"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
         raise DataError(f"{path}: not readable ({e}); delete it and run again") from e

@@ -17,6 +17,7 @@ from qlot.benchmarks.jitter.measures import (
     BLINK_DEPTH,
     ERROR,
     FLICKER,
+    LATENCY,
     LOST,
     MEANING,
     NMF,
@@ -32,6 +33,7 @@ from qlot.benchmarks.jitter.protocol import JitterProtocol, SineSpec
 from qlot.benchmarks.jitter.run import MethodScores
 from qlot.runtime.partial import written_whole
 
+USUAL = "One-Euro 1 Hz, beta 0.3"  # of the filters, the one that keeps up with motion
 PLOT_HERTZ = 1.0  # the sine whose lag is the plot's axis
 
 
@@ -74,6 +76,22 @@ def tables(results: Sequence[MethodScores], protocol: JitterProtocol) -> tuple[T
     fastest = max(_frequencies(protocol))
     lags[f"{fastest:g} Hz\ngain"] = gain_of(fastest)
     return _table("at rest and in steps", steadiness, results), _table("behind a sine", lags, results)
+
+
+def picks(results: Sequence[MethodScores]) -> Table:
+    """Return what a user would pick among: each tracker at its own defaults, and the usual filter behind the peers."""
+    columns = {
+        "ms a\nframe": LATENCY,
+        "flicker\n%": FLICKER,
+        "ramp\n%": RAMP_FLICKER,
+        "lag 1 Hz\nms": lag_of(PLOT_HERTZ),
+        "blink\n%": BLINK_DEPTH,
+        "pupils\n%": PUPILS,
+        "error\n%": ERROR,
+    }
+    plain = [r for r in results if r.method.label in (QLOT, r.method.tracker)]
+    filtered = [r for r in results if r.method.tracker != QLOT and r.method.label.endswith(USUAL)]
+    return _table("what would a user pick", columns, [*plain, *filtered])
 
 
 def _table(title: str, columns: Mapping[str, str], results: Sequence[MethodScores]) -> Table:

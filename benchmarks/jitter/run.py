@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from qlot.benchmarks.jitter.clips import RenderedClip
-from qlot.benchmarks.jitter.measures import measure
+from qlot.benchmarks.jitter.measures import LATENCY, measure
 from qlot.benchmarks.jitter.methods import QLOT, ClipAnswers, Method, smooth, track
+from qlot.benchmarks.jitter.peer import PeerTrack
 from qlot.benchmarks.jitter.points import PointSet
 from qlot.runtime.bundle.manifest import TrackerSpec
 from qlot.runtime.network.recurrence import Gate, Network
 from qlot.runtime.progress import Progress
-from qlot.training.data.clip import Array
 
 Follow = Callable[[RenderedClip, Method], ClipAnswers]
 
@@ -51,7 +52,7 @@ class Followers:
         spec: constants of the bundle.
         stages: its network.
         points: what is compared.
-        peer: the peer's landmarks (T, 468 or more, 2) on a clip; None if none is compared.
+        peers: by name, what each says of a clip.
     """
 
     def __init__(
@@ -59,9 +60,9 @@ class Followers:
         spec: TrackerSpec,
         stages: Network,
         points: PointSet,
-        peer: Callable[[RenderedClip], Array] | None = None,
+        peers: Mapping[str, Callable[[RenderedClip], PeerTrack]] = MappingProxyType({}),
     ) -> None:
-        self._spec, self._stages, self._points, self._peer = spec, stages, points, peer
+        self._spec, self._stages, self._points, self._peers = spec, stages, points, peers
         self._clip: RenderedClip | None = None
         self._raw: dict[tuple[str, Gate], ClipAnswers] = {}
 
@@ -78,9 +79,10 @@ class Followers:
     def _follow(self, clip: RenderedClip, method: Method) -> ClipAnswers:
         if method.tracker == QLOT:
             return track(self._spec, self._stages, clip, self._points, method.gate)
-        if self._peer is None:
+        if method.tracker not in self._peers:
             raise ValueError(f"{method.tracker} is among the methods but was not given")
-        return ClipAnswers(self._peer(clip)[:, self._points.mesh])
+        found = self._peers[method.tracker](clip)
+        return ClipAnswers(found.landmarks[:, self._points.mesh], None, found.milliseconds)
 
 
 def run(
@@ -101,8 +103,11 @@ def run(
     for i, clip in enumerate(clips):
         progress(f"running clip {i + 1} of {len(clips)}: {clip.name}")
         for method in listed:
-            found = follow(clip, method).positions
-            for key, value in measure(clip, found, points).items():
+            found = follow(clip, method)
+            measured = measure(clip, found.positions, points)
+            if found.milliseconds is not None:
+                measured[LATENCY] = float(np.median(found.milliseconds[clip.times >= 0]))
+            for key, value in measured.items():
                 values[method.label].setdefault(key, {}).setdefault(clip.face, []).append(value)
     return [MethodScores(method, _scores(values[method.label], faces)) for method in listed]
 

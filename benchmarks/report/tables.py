@@ -37,7 +37,7 @@ def latency(found: Sequence[Row], quality: Mapping[str, Quality]) -> Table:
     """Tell what a frame costs, beside how right and how steady it is."""
     head = ("what", "device", "engine", "K", "frame p50", "p90", "p99", "an iteration", "network alone", "golden px",
             "flicker %", "lag ms", "blink %", "rendered %", "NME %")  # fmt: skip
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for row in found:
         subject, env = row.subject, row.result.environment
         known = quality_of(subject, quality)
@@ -61,7 +61,7 @@ def latency(found: Sequence[Row], quality: Mapping[str, Quality]) -> Table:
 def stages(found: Sequence[Row]) -> Table:
     """Tell what the parts of a frame cost at the K that a user gets."""
     head = ("what", "K", *PARTS, "p50, ms")
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for row in found:
         parts = [series_of(row.subject, part, row.steps) for part in PARTS]
         if row.frame and all(parts):
@@ -73,7 +73,7 @@ def stages(found: Sequence[Row]) -> Table:
 def over_steps(found: Sequence[Row]) -> Table:
     """Fit times of frames, and of the graphs alone, as lines over K."""
     head = ("what", "part", "K", "a, ms", "b, ms an iteration", "largest residual")
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for row in found:
         for part in WHOLE:
             line, steps = line_over_steps(row.subject, part), ", ".join(map(str, steps_of(row.subject, part)))
@@ -87,7 +87,7 @@ def over_steps(found: Sequence[Row]) -> Table:
 def over_landmarks(results: Iterable[RunResult]) -> Table:
     """Fit a frame's time as a line over N."""
     head = ("what", "N", "a, ms", "b, µs a landmark", "largest residual")
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for result in results:
         for name, counts, line in lines_over_landmarks(result):
             slope = Interval(*(1e3 * x for x in (line.b.value, line.b.low, line.b.high)))
@@ -98,7 +98,7 @@ def over_landmarks(results: Iterable[RunResult]) -> Table:
 def roofline(results: Iterable[RunResult]) -> Table:
     """Set achieved arithmetic beside the peak of the same run."""
     head = ("what", "stage, graph alone", "GFLOP/s", "of the peak", "peak, GFLOP/s")
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for result in results:
         peak = peak_of(result)
         for subject in result.subjects:
@@ -111,7 +111,7 @@ def roofline(results: Iterable[RunResult]) -> Table:
 def comparisons(results: Iterable[RunResult]) -> Table:
     """List ratios within one run, of the same rounds."""
     head = ("this", "over that", "part", "K", "ratio", "verdict")
-    lines = [
+    lines: list[tuple[str, ...]] = [
         (c.above, c.below, c.part, str(c.iterations) if c.iterations else NONE, interval(c.ratio), c.verdict)
         for result in results
         for c in within(result)
@@ -122,7 +122,7 @@ def comparisons(results: Iterable[RunResult]) -> Table:
 def memory(found: Sequence[Row]) -> Table:
     """Tell what the process holds."""
     head = ("what", "peak MB", "soak, frames", "growth, bytes a frame", "")
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for row in found:
         held = row.subject.memory
         if held.peak is None and held.soak is None:
@@ -140,7 +140,7 @@ def memory(found: Sequence[Row]) -> Table:
 def paced(found: Sequence[Row]) -> Table:
     """List sustained runs."""
     head = ("what", "fps", "seconds", "first window p50", "last window p50", "missed", "cool-down s")
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for row in found:
         run = row.subject.sustained
         if run:

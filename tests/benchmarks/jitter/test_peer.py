@@ -30,7 +30,7 @@ class FakePeer:
             with np.load(source) as stored:
                 mean = stored["frames"].mean((1, 2, 3))
             landmarks = np.zeros((len(mean) - self.short, 468, 2)) + mean[: len(mean) - self.short, None, None]
-            np.savez(out, landmarks=landmarks, version="made-up 1")
+            np.savez(out, landmarks=landmarks, milliseconds=np.ones(len(mean)), version="made-up 1")
         return subprocess.CompletedProcess(command, self.code, "", "a warning\nerror: no such wheel\n")
 
 
@@ -45,6 +45,7 @@ def test_the_same_frames_are_not_looked_at_twice(tmp_path: Path, monkeypatch: py
     first, again = peer.peer_track(clip(), tmp_path / "found"), peer.peer_track(clip(), tmp_path / "found")
     assert fake.runs == 1 and again.version == "made-up 1"
     np.testing.assert_array_equal(first.landmarks, again.landmarks)
+    np.testing.assert_array_equal(again.milliseconds, 1)
     other = peer.peer_track(clip(60), tmp_path / "found")
     assert fake.runs == 2 and other.landmarks[0, 0, 0] == 60
 

@@ -14,6 +14,7 @@ from qlot.benchmarks.jitter.measures import (
     BLINK_DEPTH,
     ERROR,
     FLICKER,
+    LATENCY,
     LOST,
     NMF,
     OVERSHOOT,
@@ -25,7 +26,7 @@ from qlot.benchmarks.jitter.measures import (
 )  # fmt: skip
 from qlot.benchmarks.jitter.methods import Method, methods
 from qlot.benchmarks.jitter.protocol import JitterProtocol, SineSpec, load_protocol
-from qlot.benchmarks.jitter.report import plot, record, tables
+from qlot.benchmarks.jitter.report import picks, plot, record, tables
 from qlot.benchmarks.jitter.run import MethodScores, Score
 from qlot.runtime.bundle.manifest import SteadySpec
 from tests.benchmarks.jitter.made import small_protocol
@@ -71,7 +72,7 @@ def test_every_figure_of_the_committed_protocol_is_whole_in_80_columns() -> None
     keys += [key(m.hertz) for m in protocol.motions if isinstance(m, SineSpec) for key in (lag_of, gain_of)]
     results = [
         MethodScores(method, {key: Score((-(100 + next(numbers) / 10),)) for key in keys})
-        for method in methods(protocol, SteadySpec(), "FaceMesh")
+        for method in methods(protocol, SteadySpec(), ["FaceMesh"])
     ]
     lines = printed(results, protocol)
     text = "\n".join(lines)
@@ -80,6 +81,16 @@ def test_every_figure_of_the_committed_protocol_is_whole_in_80_columns() -> None
     wanted = [f"{r.mean(key):.3g}" for r in results for key in shown]
     assert all(found in text.split() for found in wanted)
     assert all(word in text for r in results for word in r.method.label.split())
+
+
+def test_a_user_picks_among_defaults_and_peers_with_the_usual_filter() -> None:
+    found = methods(load_protocol(), SteadySpec(), ["FaceLandmarker", "FaceMesh"])
+    results = [MethodScores(method, {LATENCY: Score((4.0, 6.0))}) for method in found]
+    out = StringIO()
+    Console(file=out, width=80).print(picks(results))
+    lines = [line for line in out.getvalue().splitlines() if " 5 " in line]
+    labels = [line.split("  ")[0].strip() for line in lines]
+    assert labels[:3] == ["QLOT", "FaceLandmarker", "FaceMesh"] and len(labels) == 5
 
 
 def test_the_plot_is_a_picture_even_if_everything_was_lost(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from qlot.benchmarks.jitter.measures import (
     BLINK_DEPTH,
     ERROR,
     FLICKER,
+    LATENCY,
     LOST,
     NMF,
     OVERSHOOT,
@@ -21,6 +22,7 @@ from qlot.benchmarks.jitter.measures import (
     lag_of,
 )
 from qlot.benchmarks.jitter.methods import ClipAnswers, Method, methods, smooth
+from qlot.benchmarks.jitter.peer import PeerTrack
 from qlot.benchmarks.jitter.points import PointSet, point_set
 from qlot.benchmarks.jitter.run import Followers, MethodScores, run
 from qlot.runtime.bundle.manifest import SteadySpec
@@ -139,18 +141,21 @@ def test_a_filter_starts_anew_after_a_loss_and_may_be_told_covariances() -> None
 
 
 def test_every_setting_is_a_method_and_the_peer_is_asked_for() -> None:
-    labels = [method.label for method in methods(PROTOCOL, SteadySpec(), "FaceMesh")]
+    labels = [method.label for method in methods(PROTOCOL, SteadySpec(), ["FaceMesh"])]
     assert len(set(labels)) == len(labels) == 2 + 1 + 1 + 1 + 2 * 2 + 2
-    assert not any("FaceMesh" in method.label for method in methods(PROTOCOL, SteadySpec(), None))
-    assert not any("steady" in method.label for method in methods(PROTOCOL, SteadySpec(unit=0), None))
+    assert not any("FaceMesh" in method.label for method in methods(PROTOCOL, SteadySpec(), []))
+    assert not any("steady" in method.label for method in methods(PROTOCOL, SteadySpec(unit=0), []))
 
 
 def test_facemesh_is_read_by_its_own_indices() -> None:
     clip = CLIPS[0]
     found = np.arange(468 * 2, dtype=float).reshape(468, 2)[None].repeat(len(clip.times), 0)
     spec, stages = object(), object()  # not used by the peer
-    follow = Followers(spec, stages, IBUG, lambda _: found)  # type: ignore[arg-type]
+    peers = {"FaceMesh": lambda _: PeerTrack(found, np.full(len(found), 7.0), "1")}
+    follow = Followers(spec, stages, IBUG, peers)  # type: ignore[arg-type]
     track = follow(clip, Method("FaceMesh", "FaceMesh", "FaceMesh"))
     np.testing.assert_array_equal(track.positions[0], found[0, IBUG.mesh])
+    (scores,) = run([clip], [Method("FaceMesh", "FaceMesh", "FaceMesh")], follow, IBUG, lambda _: None)
+    assert scores.mean(LATENCY) == 7
     with pytest.raises(ValueError, match="not given"):
         Followers(spec, stages, IBUG)(clip, Method("FaceMesh", "FaceMesh", "FaceMesh"))  # type: ignore[arg-type]

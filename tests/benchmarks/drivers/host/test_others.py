@@ -38,6 +38,7 @@ def test_the_peak_is_a_product_of_known_size() -> None:
     assert found.spec().operations == 512**3 and sample > 0
 
 
+@pytest.mark.slow
 def test_the_single_graph_runs_with_its_steps_inside(tmp_path: Path) -> None:
     weights = tmp_path / "small.safetensors"
     save_checkpoint(small.network(), weights)
