@@ -42,11 +42,13 @@ class Environment:
         qemu: the emulator.
         system: folder of the unpacked Debian packages.
         packages: folder of the unpacked wheels.
+        options: of the emulator, before all others.
     """
 
     qemu: Path
     system: Path
     packages: Path | None = None
+    options: tuple[str, ...] = ()
 
     def run(self, processor: Processor, arguments: Sequence[str], keep_bytecode: bool = False) -> tuple[int, str]:
         """Run the emulated Python with `arguments`; return its exit code and what it wrote to standard error."""
@@ -64,7 +66,7 @@ class Environment:
             if not keep_bytecode:
                 environ["PYTHONDONTWRITEBYTECODE"] = "1"
             done = subprocess.run(
-                [str(self.qemu), "-cpu", processor.model, "-L", name, str(self.python), *arguments],
+                [str(self.qemu), *self.options, "-cpu", processor.model, "-L", name, str(self.python), *arguments],
                 capture_output=True, text=True, check=False, env=environ,
             )  # fmt: skip
         return done.returncode, done.stderr
