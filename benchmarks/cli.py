@@ -232,6 +232,28 @@ def compare(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def profile(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of an onnx bundle.", show_default=False)],
+    most: Annotated[int, typer.Option(min=1, metavar="N", help="Operators to show.")] = 10,
+) -> None:
+    """Name the operators that take a stage's time, as ONNX Runtime tells on this machine."""
+    from rich.table import Table
+
+    from qlot.benchmarks.drivers.host.profile import profile as run
+    from qlot.runtime.bundle.folder import Bundle
+
+    console = Console()
+    for found in run(Bundle.open(bundle)):
+        kinds = Table("type", "nodes", "ms", "share", title=f"{found.stage}: by type", box=None, title_justify="left")
+        for o in found.kinds[:most]:
+            kinds.add_row(o.kind, o.name, f"{o.milliseconds:.3f}", f"{o.share:.0%}")
+        kinds.add_row("between them", "", f"{found.between:.3f}", "")
+        slowest = Table("node", "type", "ms", "share", title=f"{found.stage}: slowest", box=None, title_justify="left")
+        for o in found.operators[:most]:
+            slowest.add_row(o.name[-48:], o.kind, f"{o.milliseconds:.3f}", f"{o.share:.0%}")
+        console.print(kinds, slowest, sep="\n")
+
+
 def text(
     result: Annotated[Path, typer.Argument(metavar="RESULT", help="A result file.", show_default=False)],
 ) -> None:
@@ -258,5 +280,6 @@ def commands(app: typer.Typer) -> None:
     )(host)
     bench.command(epilog="Example: `qlot bench report bench-results/ phone.txt --out report/`")(report)
     bench.command(epilog="Examples:\n\n- `qlot bench compare old/ new/`\n- `qlot bench compare run.json`")(compare)
+    bench.command()(profile)
     bench.command()(text)
     app.add_typer(bench, name="bench")
