@@ -35,12 +35,26 @@ class Room:
 
 
 EXPORT = Room("qlot.export.cli", "torch", "export", ("export",))
+BISECT = Room("qlot.export.bisect.cli", "torch", "export", ("bisect",))
+LINT = Room("qlot.export.lint.cli")
 SENSITIVITY = Room("qlot.export.sensitivity.cli", "torch", "export", ("sensitivity",))
 TRAIN = Room("qlot.training.cli", "lightning_fabric", "train", ("train",))
 EVAL = Room("qlot.training.evaluation.cli", "torch", "export", ("eval",))
 BENCH = Room("qlot.benchmarks.cli")
 JITTER = Room("qlot.benchmarks.jitter.cli", "moderngl", "train", ("jitter",))
-ROOMS = (Room("qlot.runtime.cli.commands"), Room("qlot.cli.verify"), EXPORT, SENSITIVITY, TRAIN, EVAL, BENCH, JITTER)
+ROOMS = (
+    Room("qlot.runtime.cli.commands"),
+    Room("qlot.cli.verify"),
+    Room("qlot.export.support.cli"),
+    EXPORT,
+    BISECT,
+    LINT,
+    SENSITIVITY,
+    TRAIN,
+    EVAL,
+    BENCH,
+    JITTER,
+)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -66,7 +80,7 @@ def run_export(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _app(text: str) -> typer.Typer:
-    return typer.Typer(help=text, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+    return typer.Typer(help=text, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
 def _found(module: str) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from qlot.runtime.errors import QlotError
+from qlot.runtime.errors import ParityError, QlotError
 from qlot.runtime.extras import pip_line
 from qlot.runtime.progress import shown
 from qlot.runtime.quiet import quiet
@@ -53,6 +55,7 @@ def verify(
     with 2 if that cannot be told.
     """
     from qlot.runtime.cli import verify as verify_cli
+    from qlot.runtime.cli.hints import show_next
 
     console = Console(file=sys.stdout)  # this stream, also while what libraries print is kept off it
     if report and not torch:
@@ -62,7 +65,9 @@ def verify(
     if threads is not None and torch:
         raise QlotError("--threads is for the golden replay: leave it out, or leave --torch out.")
     if not torch:
-        verify_cli.verify(bundle, console, threads or 1)
+        with _traced(console, bundle):
+            verify_cli.verify(bundle, console, threads or 1)
+        show_next(console, "verify", bundle=bundle)
         return
     if importlib.util.find_spec("torch") is None:
         raise QlotError(f"qlot verify --torch needs the export extra: {pip_line('export')}")
@@ -75,8 +80,22 @@ def verify(
         progress("running PyTorch over 120 frames")
         levels = verification.verify_against_torch(opened, checkpoint, report)
     verification.print_levels(console, levels)
-    levels.check()
+    with _traced(console, bundle):
+        levels.check()
     console.print("passed", style="green")
+    show_next(console, "verify --torch", bundle=bundle)
+
+
+@contextmanager
+def _traced(console: Console, bundle: Path) -> Iterator[None]:
+    """Say, where parity fails, how its place is found."""
+    from qlot.runtime.cli.hints import show_next
+
+    try:
+        yield
+    except ParityError:
+        show_next(console, "verify, out of parity", bundle=bundle)
+        raise
 
 
 def commands(app: typer.Typer) -> None:

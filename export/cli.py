@@ -5,98 +5,42 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from qlot.export.choices import (
+    LOWERINGS,
+    MIN_IOS,
+    PACKINGS,
+    TARGETS,
+    LoweringName,
+    MinIOSName,
+    PackingName,
+    SchemeName,
+    TargetName,
+    checkpoint_names,
+    layout_names,
+)
 from qlot.export.errors import ExportError
+from qlot.runtime.cli.hints import show_next
 from qlot.runtime.progress import shown
 from qlot.runtime.quiet import quiet
 from qlot.runtime.stopping import loading
 
 if TYPE_CHECKING:
     from qlot.export.all_targets import Outcome
-    from qlot.export.options import MinIOS, Packing
     from qlot.export.request import ExportRequest, ExportResult
-    from qlot.runtime.bundle.manifest import Lowering, Target
-
-
-class TargetName(StrEnum):
-    """Targets of an export."""
-
-    ONNX = "onnx"
-    TFLITE = "tflite"
-    COREML = "coreml"
-    ALL = "all"
-
-
-_TARGETS: dict[TargetName, tuple[Target, ...]] = {
-    TargetName.ONNX: ("onnx",),
-    TargetName.TFLITE: ("tflite",),
-    TargetName.COREML: ("coreml",),
-    TargetName.ALL: ("onnx", "tflite", "coreml"),
-}
-
-
-class LoweringName(StrEnum):
-    """How correlation and lookup are computed."""
-
-    AUTO = "auto"
-    DENSE = "dense"
-    WINDOWED = "windowed"
-
-
-_LOWERINGS: dict[LoweringName, Lowering | None] = {
-    LoweringName.AUTO: None,
-    LoweringName.DENSE: "dense",
-    LoweringName.WINDOWED: "windowed",
-}
-
-
-class SchemeName(StrEnum):
-    """Storage and arithmetic."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    W8 = "w8"
-    W8A8 = "w8a8"
-    PALETTE6 = "palette6"
-    PALETTE4 = "palette4"
-    W4 = "w4"
-
-
-class MinIOSName(StrEnum):
-    """Oldest iOS of Core ML packages."""
-
-    IOS17 = "17"
-    IOS18 = "18"
-
-
-_MIN_IOS: dict[MinIOSName | None, MinIOS] = {MinIOSName.IOS17: 17, MinIOSName.IOS18: 18}
-
-
-class PackingName(StrEnum):
-    """How graphs become files, where that is not one for each stage."""
-
-    SINGLE_FILE = "single-file"
-    MULTIFUNCTION = "multifunction"
-    ORT = "ort"
-
-
-_PACKINGS: dict[PackingName | None, Packing] = {
-    PackingName.SINGLE_FILE: "single-file",
-    PackingName.MULTIFUNCTION: "multifunction",
-    PackingName.ORT: "ort",
-}
 
 
 def export(
+    context: typer.Context,
     target: Annotated[
-        TargetName,
+        TargetName | None,
         typer.Option(
             "--target",
             "-t",
@@ -104,7 +48,7 @@ def export(
             "extra `coreml`); all of them, one bundle each, going on past one that fails.",
             show_default=False,
         ),
-    ],
+    ] = None,
     scheme: Annotated[
         SchemeName | None,
         typer.Option(
@@ -139,6 +83,7 @@ def export(
             "--checkpoint",
             "-c",
             metavar="FILE_OR_NAME",
+            autocompletion=checkpoint_names,
             help="Our .safetensors, the published .pth, or the name of shipped weights: base (160 px input), "
             "nano (112 px, for slow phones).",
             rich_help_panel="Model",
@@ -148,6 +93,7 @@ def export(
         str,
         typer.Option(
             metavar="NAME_OR_FILE",
+            autocompletion=layout_names,
             help="Landmarks to track: wflw98, ibug68, synth70, mediapipe478, eyes, or a JSON file of 3D points.",
             rich_help_panel="Model",
         ),
@@ -195,6 +141,32 @@ def export(
         bool,
         typer.Option("--force", help="Replace an existing bundle, or fill an empty folder.", rich_help_panel="Output"),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check all that can be checked without converting, say what would be written, and write nothing.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Repeat the export of this recipe. Beside it only --out, --report, --force and --dry-run are taken.",
+            show_default="none",
+            rich_help_panel="Recipe",
+        ),
+    ] = None,
+    save_recipe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write every choice, with hashes and versions, as a recipe.",
+            show_default="none",
+            rich_help_panel="Recipe",
+        ),
+    ] = None,
     packing: Annotated[
         PackingName | None,
         typer.Option(
@@ -235,8 +207,20 @@ def export(
     from qlot.export.options import DEFAULTS, TargetOptions
     from qlot.export.request import ExportRequest
 
+    console = Console(file=sys.stdout)  # this stream, also while what libraries print is kept off it
+    if recipe is not None:
+        _check_alone(context)
+        with loading(), quiet():
+            from qlot.export.recipe import request_of
+        request, changed = request_of(recipe, out, force, report)
+        if changed:
+            Console(stderr=True).print(Text(f"warning: {changed}", style="yellow"), soft_wrap=True)
+        _run(console, [request], several=False, dry_run=dry_run, save_recipe=None)
+        return
+    if target is None:
+        raise ExportError("export for what? Add --target onnx, tflite, coreml or all; or --recipe FILE.")
     several = target is TargetName.ALL
-    options = TargetOptions(_PACKINGS.get(packing), _MIN_IOS.get(min_ios), image_input)
+    options = TargetOptions(PACKINGS.get(packing), MIN_IOS.get(min_ios), image_input)
     requests = [
         ExportRequest(
             target=one,
@@ -244,7 +228,7 @@ def export(
             checkpoint=checkpoint,
             layout=layout,
             unrolled=iterations,
-            lowering=_LOWERINGS[lowering],
+            lowering=LOWERINGS[lowering],
             calibration=calib,
             out=out / one if out and several else out,
             force=force,
@@ -253,19 +237,55 @@ def export(
             # Of several targets, Core ML alone has options; a packing of all is refused before any begins.
             options=options if one == "coreml" or not several else replace(DEFAULTS, packing=options.packing),
         )
-        for one in _TARGETS[target]
+        for one in TARGETS[target]
     ]
-    console = Console(file=sys.stdout)  # this stream, also while what libraries print is kept off it
+    if save_recipe and several:
+        raise ExportError("a recipe is of one target: leave --save-recipe out, or choose one with --target.")
+    _run(console, requests, several=several, dry_run=dry_run, save_recipe=save_recipe)
+
+
+def _run(
+    console: Console, requests: Sequence[ExportRequest], *, several: bool, dry_run: bool, save_recipe: Path | None
+) -> None:
+    """Export, or try to, and say what came of it."""
+    if dry_run:
+        if save_recipe:
+            raise ExportError("--dry-run writes nothing, and no recipe: leave --save-recipe out.")
+        with loading(), quiet():
+            from qlot.export.dry_run import print_plans
+        print_plans(console, requests)
+        show_next(console, "export --dry-run")
+        return
     if several:
         _export_each(console, requests)
         return
+    (request,) = requests
     with loading(), quiet():
+        from qlot.export import recipe
         from qlot.export.pipeline import export as run
+    if save_recipe:
+        recipe.check_place(save_recipe, request)
     with shown(console) as progress:
-        result = run(requests[0], progress)
+        result = run(request, progress)
     _report(console, result)
-    if report:
-        console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    if request.report:
+        console.print(f"report: {request.report}", highlight=False, soft_wrap=True)
+    if save_recipe:
+        recipe.save(save_recipe, request, result)
+        console.print(f"recipe: {save_recipe}", highlight=False, soft_wrap=True)
+    show_next(console, "export", bundle=result.bundle.path)
+
+
+def _check_alone(context: typer.Context) -> None:
+    """Refuse options beside --recipe that it answers itself."""
+    given = [
+        p.opts[0]
+        for p in context.command.params
+        if p.name and getattr(context.get_parameter_source(p.name), "name", "") == "COMMANDLINE"
+    ]
+    taken = {"--recipe", "--out", "--report", "--force", "--dry-run"}
+    if others := [flag for flag in given if flag not in taken]:
+        raise ExportError(f"--recipe answers {' and '.join(others)} itself: leave one or the other out.")
 
 
 def _export_each(console: Console, requests: Sequence[ExportRequest]) -> None:
@@ -302,6 +322,7 @@ def scheme_name(scheme: SchemeName | None, fp16: bool, int8: bool) -> str:
 
 
 def _report(console: Console, result: ExportResult) -> None:
+    from qlot.export.lint.summary import print_summary
     from qlot.export.parity.console import print_levels
 
     manifest, report = result.bundle.manifest, result.report
@@ -322,6 +343,7 @@ def _report(console: Console, result: ExportResult) -> None:
     console.print(table)
     print_levels(console, report)
     console.print(f"written: {result.bundle.path}", highlight=False, soft_wrap=True)
+    print_summary(console, result.bundle)
 
 
 def commands(app: typer.Typer) -> None:
@@ -334,5 +356,7 @@ def commands(app: typer.Typer) -> None:
         "- `qlot-export --target onnx --fp16 -c nano -o app/assets/qlot`\n"
         "- `qlot-export --target coreml --int8 --min-ios 18 --image-input`\n"
         "- `qlot-export --target all --int8 -o bundles`\n"
-        "- `qlot-export --target tflite --packing single-file`"
+        "- `qlot-export --target tflite --packing single-file`\n"
+        "- `qlot-export --target onnx --int8 --dry-run`\n"
+        "- `qlot-export --recipe app.toml -o app/assets/qlot`"
     )(export)

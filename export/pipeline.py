@@ -25,6 +25,7 @@ from qlot.export.report.page import Findings, check_place, write_page
 from qlot.export.request import ExportRequest, ExportResult
 from qlot.export.targets import load_target
 from qlot.export.targets.base import Converter, Packed
+from qlot.export.targets.rules import check_lowering
 from qlot.model.checkpoint import CheckpointError, checkpoint_metadata, file_sha256, load_checkpoint
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout, LayoutError, load_layout
@@ -57,8 +58,27 @@ def export(request: ExportRequest, progress: Progress = lambda _: None) -> Expor
         ExportError: the request cannot be met; nothing was written.
         ParityError: the bundle strays beyond its scheme's tolerance; nothing was written.
     """
+    ready = prepare(request)
+    with writer.replacing(ready.out, request.force) as folder:  # refuses a bad place before the work
+        built = _Build(**vars(ready), progress=progress).write(folder)
+    if built.page_error is not None:
+        raise ExportError(
+            f"the bundle is written, {ready.out}, but not its report: {built.page_error}"
+        ) from built.page_error
+    manifest = built.bundle.manifest
+    return ExportResult(replace(built.bundle, path=ready.out), built.levels, manifest.scheme.calibration)
+
+
+def prepare(request: ExportRequest) -> Prepared:
+    """Check a request, the place of the bundle apart, and load what it names.
+
+    Raises:
+        ExportError: it cannot be met.
+        VideoError: the calibration clip cannot be read.
+    """
     converter = load_target(request.target, request.options)
     plan = converter.plan(plan_for(request.target, request.scheme))
+    check_lowering(request.target, request.lowering)
     if request.calibration is not None and not plan.calibrated:
         raise ExportError(f"scheme {plan.name} needs no calibration: leave --calib out, or choose --int8.")
     path = resolve_checkpoint(request.checkpoint)
@@ -72,12 +92,21 @@ def export(request: ExportRequest, progress: Progress = lambda _: None) -> Expor
     if request.report is not None:
         check_place(request.report, out)
     clip = calibration_clip(request.calibration) if plan.calibrated else None
-    with writer.replacing(out, request.force) as folder:  # refuses a bad place before the work
-        built = _Build(request, out, plan, converter, path, model, layout, clip, progress).write(folder)
-    if built.page_error is not None:
-        raise ExportError(f"the bundle is written, {out}, but not its report: {built.page_error}") from built.page_error
-    manifest = built.bundle.manifest
-    return ExportResult(replace(built.bundle, path=out), built.levels, manifest.scheme.calibration)
+    return Prepared(request, out, plan, converter, path, model, layout, clip)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked request and what it names, loaded."""
+
+    request: ExportRequest
+    out: Path
+    plan: SchemePlan
+    converter: Converter
+    path: Path  # of the checkpoint
+    model: QLOT
+    layout: Layout
+    clip: FrameSet | None  # for calibration
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,17 +119,9 @@ class _Built:
 
 
 @dataclass(frozen=True)
-class _Build:
+class _Build(Prepared):
     """The work between a checked request and a verified folder."""
 
-    request: ExportRequest
-    out: Path
-    plan: SchemePlan
-    converter: Converter
-    path: Path
-    model: QLOT
-    layout: Layout
-    clip: FrameSet | None  # for calibration
     progress: Progress
 
     def write(self, folder: Path) -> _Built:

@@ -10,7 +10,7 @@ import torch
 from qlot.export.calibration.frames import parity_clip
 from qlot.export.errors import ExportError
 from qlot.export.graphs.schemes import plan_for
-from qlot.export.graphs.stages import make_stages
+from qlot.export.graphs.stages import Stage, make_stages
 from qlot.export.parity.console import print_levels
 from qlot.export.parity.levels import Levels, measure_levels, record_levels
 from qlot.export.pipeline import load_model, resolve_checkpoint
@@ -19,12 +19,13 @@ from qlot.export.report.page import Findings, check_place, write_page
 from qlot.model.checkpoint import file_sha256
 from qlot.model.fuse import fuse
 from qlot.model.layout import Layout
+from qlot.model.qlot import QLOT
 from qlot.model.torch_network import TorchNetwork, one_thread, write_mask
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import LayoutSpec
 from qlot.runtime.network.bundle_network import BundleNetwork
 
-__all__ = ["print_levels", "verify_against_torch"]
+__all__ = ["origin", "print_levels", "verify_against_torch"]
 
 
 @one_thread()
@@ -43,24 +44,35 @@ def verify_against_torch(bundle: Bundle, checkpoint: str | None = None, page: Pa
     if page is not None:
         check_place(page, bundle.path)
     manifest = bundle.manifest
-    name = checkpoint or manifest.model.checkpoint.removesuffix(".safetensors")
-    path = resolve_checkpoint(name)
+    model, layout, stages = origin(bundle, checkpoint)
+    expected = record_levels(TorchNetwork(model, layout), manifest, parity_clip())
+    network = BundleNetwork(bundle)
+    levels = measure_levels(bundle, network, expected, stages, plan_for(manifest.target, manifest.scheme.name))
+    if page is not None:
+        write_page(page, Findings(bundle.path.name, manifest, levels, measure_latency(network, expected.run)))
+    return levels
+
+
+def origin(bundle: Bundle, checkpoint: str | None = None) -> tuple[QLOT, Layout, list[Stage]]:
+    """Load what a bundle was exported from: the network, its layout, and the float stages before conversion.
+
+    Args:
+        bundle: an open bundle.
+        checkpoint: file or name of shipped weights; None looks among the shipped weights.
+
+    Raises:
+        ExportError: the checkpoint is not the one the bundle was exported from, or cannot be found.
+    """
+    manifest = bundle.manifest
+    path = resolve_checkpoint(checkpoint or manifest.model.checkpoint.removesuffix(".safetensors"))
     if file_sha256(path) != manifest.model.checkpoint_sha256:
         raise ExportError(
             f"{path.name} is not the checkpoint that {bundle.path} was exported from (other hash): pass it with "
             "--checkpoint."
         )
     model, layout = load_model(path), _layout(manifest.layout)
-    expected = record_levels(TorchNetwork(model, layout), manifest, parity_clip())
     points = torch.tensor(layout.points, dtype=torch.float32)
-    fused = fuse(model, points, mask=write_mask(layout), lowering=manifest.lowering)
-    network = BundleNetwork(bundle)
-    levels = measure_levels(
-        bundle, network, expected, make_stages(fused), plan_for(manifest.target, manifest.scheme.name)
-    )
-    if page is not None:
-        write_page(page, Findings(bundle.path.name, manifest, levels, measure_latency(network, expected.run)))
-    return levels
+    return model, layout, make_stages(fuse(model, points, mask=write_mask(layout), lowering=manifest.lowering))
 
 
 def _layout(spec: LayoutSpec) -> Layout:

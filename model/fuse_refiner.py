@@ -213,9 +213,11 @@ class FusedRefiner(nn.Module):
         candidate, gate_features = self.mixer(f, c, torch.cat([h, self.identity], -1)).chunk(2, -1)
         reset, update, gain = self.gates(F.silu(gate_features)).sigmoid().chunk(3, -1)
         candidate = torch.tanh(reset * self.hidden_linear(h) + candidate) * gain
-        hidden = hidden + update * (candidate - before)
-        delta, covariance = glu(self.heads(hidden.squeeze(0))).chunk(2, -1)
-        return Update(self.delta(delta).unsqueeze(0), self.covariance(covariance).unsqueeze(0), hidden)
+        # As a difference, which is the same to the bit: of an addition that is an output and is also read, LiteRT's GPU
+        # delegate returns an operand (google-ai-edge/LiteRT#8599). `qlot lint` holds the written files to it.
+        after = before - update * (before - candidate)
+        delta, covariance = glu(self.heads(after)).chunk(2, -1)
+        return Update(self.delta(delta).unsqueeze(0), self.covariance(covariance).unsqueeze(0), after.unsqueeze(0))
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:

@@ -129,15 +129,19 @@ def available_layouts() -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in _FOLDER.glob("*.json")))
 
 
+def layout_path(name_or_path: str | Path) -> Path:
+    """Return the file that `load_layout` reads; a shipped layout's name comes first."""
+    return _FOLDER / f"{name_or_path}.json" if str(name_or_path) in available_layouts() else Path(name_or_path)
+
+
 def load_layout(name_or_path: str | Path) -> Layout:
     """Load a shipped layout by name, or a user's own from a path ending in `.json`.
 
     Raises:
         LayoutError: no such layout, an unreadable file, or contents that break a rule of `docs/layouts.md`.
     """
-    shipped = available_layouts()
-    choice = f"Shipped layouts: {', '.join(shipped)}; or give a path ending in .json."
-    path = _FOLDER / f"{name_or_path}.json" if str(name_or_path) in shipped else Path(name_or_path)
+    choice = f"Shipped layouts: {', '.join(available_layouts())}; or give a path ending in .json."
+    path = layout_path(name_or_path)
     if path.suffix.lower() != ".json":
         raise LayoutError(f"there is no layout {str(name_or_path)!r}. {choice}")
     try:

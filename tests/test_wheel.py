@@ -13,6 +13,7 @@ REQUIRED = (
     "qlot/assets/sample.mp4",
     "qlot/benchmarks/jitter/protocol.json",
     "qlot/cli/main.py",
+    "qlot/export/lint/devices.toml",
     "qlot/export/targets/onnx/convert.py",
     "qlot/model/layouts/eyes.json",
     "qlot/model/layouts/ibug68.json",

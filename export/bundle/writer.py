@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from qlot.export.targets.base import Graph, Packed
 from qlot.runtime.bundle.folder import MANIFEST
 from qlot.runtime.bundle.golden import GoldenSequence, write_golden
 from qlot.runtime.bundle.manifest import FileSpec, GoldenSpec, Manifest, StageName, StageSpec, ToleranceSpec
+from qlot.runtime.legal import LEGAL, legal_text
 from qlot.runtime.partial import made_folders, named
 
 
@@ -48,6 +48,20 @@ def _beside(out: Path) -> Iterator[Path]:
             raise ExportError(f"cannot write beside {out}: {e.strerror}. Choose another place with --out.") from e
         stack.callback(shutil.rmtree, temporary, ignore_errors=True)
         yield temporary
+
+
+def check_place(out: Path, force: bool) -> None:
+    """Try whether a bundle can be written at `out`, and leave everything as it was.
+
+    Raises:
+        ExportError: as `replacing`.
+    """
+    check_free(out, force)
+    try:
+        with made_folders(out.parent, keep=False), tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent):
+            pass
+    except OSError as e:
+        raise ExportError(f"cannot write beside {out}: {e.strerror}. Choose another place with --out.") from e
 
 
 def check_free(out: Path, force: bool) -> None:
@@ -107,14 +121,9 @@ def write_golden_part(folder: Path, sequence: GoldenSequence | None, tolerance: 
 
 def write_legal(folder: Path) -> None:
     """Write the licence and the notices: the weights', the layouts', and the golden face's."""
-    # A source tree may hold the metadata of its last build beside the installed one, without the licences.
-    found = list(importlib.metadata.distributions(name="qlot-mobile"))
-    for name in ("LICENSE", "NOTICE"):
-        text = next(filter(None, (d.read_text(f"licenses/{name}") for d in found)), None)
-        if not text:
-            raise ExportError(f"the installed qlot-mobile lacks its {name}: install it again.")
+    for name in LEGAL:
         with named(folder / name):
-            (folder / name).write_text(text, encoding="utf-8")
+            (folder / name).write_text(legal_text(name), encoding="utf-8")
 
 
 def listed_files(folder: Path) -> tuple[FileSpec, ...]:

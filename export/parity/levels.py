@@ -11,7 +11,7 @@ from qlot.export.calibration.frames import FrameSet
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.graphs.stages import Stage
 from qlot.export.parity.free_run import ParityReport, measure
-from qlot.export.parity.reference import PARITY_LENGTH, record_run, track
+from qlot.export.parity.reference import PARITY_LENGTH, TrackedFrame, record_run, track
 from qlot.export.parity.spread import Check
 from qlot.export.parity.stages import Answer, FloatGraphs, StagesReport, Witness, measure_stages
 from qlot.export.parity.task import ExactClip, TaskReport, exact_clips, measure_task
@@ -69,10 +69,22 @@ def record_levels(reference: TorchNetwork, spec: TrackerSpec, clip: FrameSet) ->
     Raises:
         ExportError: the model does not track the face of the clip.
     """
+    tracked, run, calls = record_calls(reference, spec, clip)
+    return Reference(run, calls, exact_clips(reference, spec, tracked[0]))
+
+
+def record_calls(
+    reference: TorchNetwork, spec: TrackerSpec, clip: FrameSet
+) -> tuple[list[TrackedFrame], GoldenSequence, list[tuple[State, Answer]]]:
+    """Run float PyTorch over the parity clip: the frames it tracks, its free run, and its refiner calls in order.
+
+    Raises:
+        ExportError: the model does not track the face of the clip.
+    """
     tracked = track(reference, spec, clip, PARITY_LENGTH)
     witness = Witness(reference)
     run = record_run(witness, spec, np.stack([f.crop for f in tracked]), [f.box for f in tracked])
-    return Reference(run, witness.calls, exact_clips(reference, spec, tracked[0]))
+    return tracked, run, witness.calls
 
 
 def measure_levels(

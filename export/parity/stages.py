@@ -22,7 +22,6 @@ from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.golden import GoldenSequence
 from qlot.runtime.bundle.manifest import StageName, ToleranceSpec
 from qlot.runtime.geometry import FloatArray
-from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.recurrence import Features, Gate, Network, gate_factor
 from qlot.runtime.network.state import State
@@ -90,6 +89,7 @@ class StageErrors:
         gate: (M, N) error of the gate factor k.
         last: (M,) whether the step was its frame's last one.
         psnr: dB by output, of an extractor: 20 log10 of the reference's range over the RMS error, over all frames.
+        psnr_frames: (T,) the same of each frame alone, by the same range.
     """
 
     name: StageName
@@ -100,6 +100,7 @@ class StageErrors:
     gate: Array
     last: NDArray[np.bool_]
     psnr: Mapping[str, float]
+    psnr_frames: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def spread(self) -> Spread:
@@ -119,6 +120,29 @@ class StageErrors:
 
 
 @dataclass(frozen=True, eq=False)
+class Bounded:
+    """A bounded figure, the tensor that it is of, and what each call contributes.
+
+    Attributes:
+        check: the figure over all calls, and its limit.
+        stage: whose fault it is.
+        tensor: output of that stage; None for all features of an extractor, as the float refiner answers to them.
+        calls: the same figure of each call alone, (M,) steps or, of an extractor's output, (T,) frames; NaN where the
+            call is not bounded. If the figure is beyond its limit, so is that of at least one call, as a rule.
+    """
+
+    check: Check
+    stage: StageName
+    tensor: str | None
+    calls: Array
+
+    @property
+    def of_frames(self) -> bool:
+        """Whether `calls` counts frames, not steps."""
+        return self.stage == "extractor" and self.tensor is not None
+
+
+@dataclass(frozen=True, eq=False)
 class StagesReport:
     """Extractor and refiner, each alone, and what is allowed: of either as much as of both together."""
 
@@ -132,23 +156,53 @@ class StagesReport:
         """What is bounded; the earlier steps of a cold frame count in the median alone, as in the free run."""
         found: list[Check] = []
         for s in self.stages:
-            who = f"{s.name} alone"
-            result, sigma = float(s.px[s.last].max()), float(s.sigma.max())
-            found += [
-                Check("a", who, "median", s.spread.median, self.plan.median_px, "px"),
-                Check("a", who, "largest error of a frame's last step", result, self.tolerance.px, "px"),
-                Check("a", who, "largest error of ln sigma", sigma, self.tolerance.log_sigma, "ln px"),
-                Check("a", who, "largest error of the hidden state", float(s.hidden.max()), self.plan.hidden, ""),
-            ]
-            if s.psnr:
-                worst = min(s.psnr, key=lambda name: s.psnr[name])
-                found.append(Check("a", who, f"PSNR of {worst}", s.psnr[worst], self.plan.psnr, "dB", "at least"))
+            found += [b.check for b in self._of_steps(s)]
+            if signals := self._of_signals(s):
+                found.append(min(signals, key=lambda b: b.check.value).check)
         return tuple(found)
+
+    @property
+    def bounded(self) -> tuple[Bounded, ...]:
+        """The same with what each call contributes, and every output of the extractor, not the worst alone."""
+        return tuple(b for s in self.stages for b in (*self._of_signals(s), *self._of_steps(s)))
+
+    def _of_steps(self, s: StageErrors) -> list[Bounded]:
+        results = np.where(s.last, s.px.max(1), np.nan)
+        sigma, hidden = s.sigma.max(1), s.hidden.max(1)
+        figures = [
+            ("displacement", "median", s.spread.median, self.plan.median_px, "px", np.median(s.px, 1)),
+            (
+                "displacement", "largest error of a frame's last step", float(np.nanmax(results)), self.tolerance.px,
+                "px", results,
+            ),
+            ("covariance", "largest error of ln sigma", float(sigma.max()), self.tolerance.log_sigma, "ln px", sigma),
+            ("hidden_out", "largest error of the hidden state", float(hidden.max()), self.plan.hidden, "", hidden),
+        ]  # fmt: skip
+        return [
+            Bounded(
+                Check("a", f"{s.name} alone", figure, value, limit, unit),
+                s.name,
+                tensor if s.name == "refiner" else None,
+                calls,
+            )
+            for tensor, figure, value, limit, unit, calls in figures
+        ]
+
+    def _of_signals(self, s: StageErrors) -> list[Bounded]:
+        return [
+            Bounded(
+                Check("a", f"{s.name} alone", f"PSNR of {name}", value, self.plan.psnr, "dB", "at least"),
+                s.name,
+                name,
+                s.psnr_frames.get(name, np.array([])),
+            )
+            for name, value in s.psnr.items()
+        ]
 
 
 def measure_stages(
     bundle: Bundle,
-    ours: BundleNetwork,
+    ours: Network,
     floats: FloatGraphs,
     calls: Sequence[tuple[State, Answer]],
     run: GoldenSequence,
@@ -180,12 +234,14 @@ def measure_stages(
             errors["refiner"].append(_errors(ours.refine(clean, state), wanted, gate))
     last = np.concatenate([np.arange(n) == n - 1 for n in run.steps])
     psnr = {name: signal.psnr for name, signal in signals.items()}
+    psnr_frames = {name: signal.psnr_frames for name, signal in signals.items()}
     stages = tuple(
         StageErrors(
             name=name,
             **{key: np.stack([step[key] for step in found]) for key in found[0]},
             last=last,
             psnr=psnr if name == "extractor" else {},
+            psnr_frames=psnr_frames if name == "extractor" else {},
         )
         for name, found in errors.items()
     )
@@ -196,19 +252,26 @@ def measure_stages(
 class _Signal:
     """Running sums of one tensor's error and its reference's range."""
 
-    squares: float = 0.0
+    squares: list[float] = field(default_factory=list)  # of each frame
     count: int = 0
     low: float = np.inf
     high: float = -np.inf
 
     def add(self, found: FloatArray, wanted: FloatArray) -> None:
-        self.squares += float(np.sum(np.square(found.astype(np.float64) - wanted)))
+        self.squares.append(float(np.sum(np.square(found.astype(np.float64) - wanted))))
         self.count += found.size
         self.low, self.high = min(self.low, float(wanted.min())), max(self.high, float(wanted.max()))
 
     @property
     def psnr(self) -> float:
-        rms = (self.squares / self.count) ** 0.5
+        return self._decibels(sum(self.squares) / self.count)
+
+    @property
+    def psnr_frames(self) -> Array:
+        return np.array([self._decibels(s * len(self.squares) / self.count) for s in self.squares])
+
+    def _decibels(self, mean_square: float) -> float:
+        rms = mean_square**0.5
         if not np.isfinite(rms):
             return -np.inf
         return 20 * float(np.log10((self.high - self.low) / rms)) if rms else np.inf

@@ -9,8 +9,8 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from qlot.runtime.html import element
 from qlot.runtime.bundle.manifest import LayoutSpec
+from qlot.runtime.html import element
 
 Array = NDArray[np.float64]
 

@@ -14,9 +14,9 @@ from qlot.export.parity.levels import Levels
 from qlot.export.parity.spread import Spread
 from qlot.export.parity.task import LEAD_IN, READ, SHOT, ClipReport, Compared
 from qlot.export.report.drawing import curves, face
-from qlot.runtime.html import document, element, table, verdict
 from qlot.export.report.latency import HostLatency
 from qlot.runtime.bundle.manifest import Manifest, StageSpec
+from qlot.runtime.html import document, element, table, verdict
 from qlot.runtime.partial import check_writable, written_whole
 
 _OUTSIDE = "outside DELEGATE: "

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 
@@ -31,6 +32,34 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # of the clean-up: it must not hide why the block failed
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[Path]:
+    """Yield a new folder that becomes `path` when the block ends, and vanishes when it fails.
+
+    What lies at `path` by then is replaced: `check` has the last word, and raises if that must not be.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(made_folders(path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+        fresh = temporary / "new"
+        fresh.mkdir()
+        yield fresh
+        check()
+        old = temporary / "old"
+        if path.exists():
+            path.rename(old)
+        try:
+            fresh.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
 
 
 @contextmanager

@@ -32,7 +32,9 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["track", "--help"], ["inspect", "--help"], ["verify", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([c, "--help"] for c in ("track", "inspect", "pack", "verify", "targets", "lint"))]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom qlot.cli.main import run\ntry: run()\n"
@@ -47,7 +49,7 @@ def test_importing_a_body_would_be_seen() -> None:
     assert {"cv2", "av", "matplotlib"} <= set(eval(python(code).stdout))
 
 
-@pytest.mark.parametrize("command", ["track", "inspect", "verify"])
+@pytest.mark.parametrize("command", ["track", "inspect", "pack", "verify", "targets", "bisect", "lint"])
 def test_help_fits_80_columns_and_has_examples(command: str) -> None:
     done = python("from qlot.cli.main import run; run()", command, "--help")
     assert done.returncode == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qlot.runtime.partial import check_writable, made_folders, written_whole
+from qlot.runtime.partial import check_writable, made_folders, whole_folder, written_whole
 
 
 @pytest.fixture
@@ -64,3 +64,35 @@ def test_made_folders_go_with_a_failure_unless_something_lies_there(tmp_path: Pa
         (tmp_path / "a" / "other").write_text("")
         raise ValueError("mine")
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", "other"]
+
+
+def test_a_folder_appears_whole_and_replaces_what_was_there(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "out"
+    for text in ("first", "second"):
+        with whole_folder(out) as fresh:
+            (fresh / text).write_text("")
+            assert text not in {p.name for p in out.glob("*")}
+    assert [p.name for p in out.iterdir()] == ["second"]
+    assert [p.name for p in out.parent.iterdir()] == ["out"]
+
+
+def test_a_folder_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise ValueError("taken")
+
+    for check in (refuse, lambda: None):
+        with pytest.raises(ValueError), whole_folder(tmp_path / "new" / "out", check) as fresh:
+            (fresh / "half").write_text("")
+            if check is not refuse:
+                raise ValueError("mine")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_there_comes_back_if_the_new_folder_cannot_take_its_place(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "kept").write_text("")
+    with pytest.raises(OSError), whole_folder(out) as fresh:
+        fresh.rmdir()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert [p.name for p in out.iterdir()] == ["kept"]

@@ -24,6 +24,7 @@ from qlot.export.targets.base import Graph, StageInputs
 from qlot.export.targets.coreml.program import check_products, count_macs, histogram, operations, products
 from qlot.export.targets.coreml.quantise import HalfSelector, load, quantise
 from qlot.export.targets.coreml.storage import store
+from qlot.export.targets.rules import FIRST_IOS
 from qlot.runtime.bundle.manifest import StageSpec, TensorSpec
 from qlot.runtime.errors import SessionError
 from qlot.runtime.network.pixels import to_bytes
@@ -33,7 +34,6 @@ from qlot.runtime.quiet import quiet
 with quiet():
     import coremltools as ct
 
-FIRST_IOS = 17
 VERSIONS = {17: ct.target.iOS17, 18: ct.target.iOS18}  # 17 is the first with quantised activations
 _CONVERSION_DATE = "com.github.apple.coremltools.conversion_date"
 _FOLDER = "com.apple.CoreML"  # of a package's items, below Data

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from qlot.export.errors import ExportError, SchemeError
 from qlot.export.graphs.schemes import SchemePlan
 from qlot.export.graphs.stages import Stage
 from qlot.export.options import DEFAULTS, TargetOptions
 from qlot.export.targets.base import Graph, Packed, StageInputs
 from qlot.export.targets.coreml import multifunction
-from qlot.export.targets.coreml.convert import FIRST_IOS, convert
+from qlot.export.targets.coreml.convert import convert
+from qlot.export.targets.rules import check_own, check_plan, oldest_ios
 from qlot.runtime.bundle.manifest import Lowering, StageName
-
-FUNCTIONS_FROM = 18  # iOS
 
 
 @dataclass(frozen=True)
@@ -30,24 +28,16 @@ class CoreMLConverter:
     tools: tuple[str, ...] = ("torch", "coremltools")
 
     def __post_init__(self) -> None:
-        if self.options.packing is not None and self.min_ios < FUNCTIONS_FROM:
-            raise ExportError(
-                f"--packing multifunction needs iOS {FUNCTIONS_FROM}, the first to open a package by function: add "
-                f"--min-ios {FUNCTIONS_FROM}, or leave --packing out."
-            )
+        check_own("coreml", self.options)
 
     @property
     def min_ios(self) -> int:
         """Oldest iOS that runs the packages."""
-        return self.options.min_ios or FIRST_IOS
+        return oldest_ios(self.options)
 
     def plan(self, plan: SchemePlan) -> SchemePlan:
         """Return the plan; refuse one whose storage needs a newer iOS."""
-        if self.min_ios < plan.min_ios:
-            raise SchemeError(
-                f"scheme {plan.name} needs iOS {plan.min_ios}, the first to unpack its blocks of weights: add "
-                f"--min-ios {plan.min_ios}, or choose w8, which runs on iOS {self.min_ios}."
-            )
+        check_plan("coreml", plan, self.options)
         return plan
 
     def declare(self, stages: Sequence[Stage]) -> list[Stage]:

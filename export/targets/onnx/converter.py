@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from qlot.export.errors import SchemeError
 from qlot.export.graphs.schemes import PLANS, SchemePlan
 from qlot.export.graphs.stages import Stage
 from qlot.export.options import DEFAULTS, TargetOptions
 from qlot.export.targets.base import Graph, Packed, StageInputs
 from qlot.export.targets.onnx import ort_format
 from qlot.export.targets.onnx.convert import convert
-from qlot.runtime.bundle.manifest import Lowering, Scheme, StageName
-
-# ONNX Runtime folds what unpacks weights when it writes ORT format, and casts where this machine has no kernel.
-_LOST: dict[Scheme, str] = {
-    "fp16": "written here, ORT format computes in float32, since ONNX Runtime has no float16 kernels on this machine",
-    "w8": "ORT format stores weights as they are computed with, which is float32",
-}
+from qlot.export.targets.rules import check_plan
+from qlot.runtime.bundle.manifest import Lowering, StageName
 
 
 @dataclass(frozen=True)
@@ -33,13 +27,9 @@ class OnnxConverter:
 
     def plan(self, plan: SchemePlan) -> SchemePlan:
         """Return the plan; in ORT format, without the small storage that is unpacked when it is written."""
+        check_plan("onnx", plan, self.options)
         if self.options.packing is None:
             return plan
-        if plan.name in _LOST:
-            raise SchemeError(
-                f"--packing ort does not take scheme {plan.name}: {_LOST[plan.name]}. Choose --scheme fp32 or --int8, "
-                "or leave --packing out."
-            )
         kept = {"kept float": PLANS[plan.name].rules["kept float"]} if "kept float" in plan.rules else {}
         return replace(plan, rules={**plan.rules, **kept})
 

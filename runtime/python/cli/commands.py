@@ -1,14 +1,19 @@
-"""Commands on bundles: track and inspect. What they need is imported when they run."""
+"""Commands on bundles: track, inspect and pack. What they need is imported when they run."""
 
 from __future__ import annotations
 
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+from qlot.runtime.cli.hints import show_next
+
+if TYPE_CHECKING:
+    from qlot.runtime.cli.platforms import PlatformName
 
 
 class FilterName(StrEnum):
@@ -25,6 +30,20 @@ class TableName(StrEnum):
     CSV = "csv"
     JSONL = "jsonl"
 
+
+class PlatformChoice(StrEnum):
+    """Platforms that a bundle is packed for."""
+
+    ANDROID = "android"
+    SWIFT = "swift"
+    WEB = "web"
+
+
+_PLATFORMS: dict[PlatformChoice, PlatformName] = {
+    PlatformChoice.ANDROID: "android",
+    PlatformChoice.SWIFT: "swift",
+    PlatformChoice.WEB: "web",
+}
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.", show_default=False)]
 Threads = Annotated[
@@ -185,8 +204,10 @@ def track(
         summary=summary,
         force=force,
     )
-    if ended := run(request, Console(), Console(stderr=True)):
+    console = Console()
+    if ended := run(request, console, Console(stderr=True)):
         raise typer.Exit(exit_code(ended))
+    show_next(console, "track", bundle=bundle)
 
 
 def inspect(
@@ -196,7 +217,36 @@ def inspect(
     """Show what a bundle holds: model, stages and their tensors, state rules, sizes, cost and parity."""
     from qlot.runtime.cli.inspect import show
 
-    show(bundle, Console(), as_json)
+    console = Console()
+    show(bundle, console, as_json)
+    if not as_json:
+        show_next(console, "inspect", bundle=bundle)
+
+
+def pack(
+    bundle: BundleArgument,
+    platform: Annotated[
+        PlatformChoice,
+        typer.Option(
+            "--as",
+            help="android: src/main/assets/qlot/NAME; swift: Resources/NAME, for .copy in Package.swift; web: "
+            "public/qlot/NAME.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="New folder to write into.", show_default=False)
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace a folder that this command wrote.")] = False,
+) -> None:
+    """Lay a bundle out for an app: the same files, in the place where the platform looks for them.
+
+    The licence texts and a README.txt, which says what the app needs, lie beside it. The copy is opened before it is
+    put in place.
+    """
+    from qlot.runtime.cli.pack import pack as run
+
+    run(bundle, _PLATFORMS[platform], out, Console(), force)
 
 
 def _examples(*lines: str) -> str:
@@ -205,7 +255,7 @@ def _examples(*lines: str) -> str:
 
 
 def commands(app: typer.Typer) -> None:
-    """Register track and inspect."""
+    """Register track, inspect and pack."""
     app.command(
         epilog=_examples(
             "qlot track clip.mp4 -b bundle/",
@@ -214,3 +264,9 @@ def commands(app: typer.Typer) -> None:
         )
     )(track)
     app.command(epilog=_examples("qlot inspect bundle/", "qlot inspect bundle/ --json | jq .stages"))(inspect)
+    app.command(
+        epilog=_examples(
+            "qlot pack bundle/ --as android -o app-assets/",
+            "qlot pack bundle/ --as web -o site/ --force",
+        )
+    )(pack)

@@ -14,11 +14,11 @@ from qlot.export.errors import ExportError
 from qlot.export.graphs.schemes import PLANS
 from qlot.export.parity.levels import Levels, measure_levels
 from qlot.export.report.drawing import curves, face
-from qlot.runtime.html import element
 from qlot.export.report.latency import HostLatency, measure_latency
 from qlot.export.report.page import Findings, check_place, render, write_page
 from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import LayoutSpec, Target
+from qlot.runtime.html import element
 from qlot.runtime.network.bundle_network import BundleNetwork
 from tests.export import small
 from tests.export.graph_surgery import graphs

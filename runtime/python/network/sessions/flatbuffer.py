@@ -39,6 +39,11 @@ class Table:
         at, count = self._vector(slot, 1)
         return self.data[at : at + count].decode("utf-8", "replace")
 
+    def content(self, slot: int, size: int = 1) -> bytes:
+        """Return a vector's bytes, of entries of `size` bytes each."""
+        at, count = self._vector(slot, size)
+        return self.data[at : at + count * size]
+
     def length(self, slot: int, size: int = 4) -> int:
         """Return how many entries of `size` bytes a vector has; that many are in the file."""
         return self._vector(slot, size)[1]

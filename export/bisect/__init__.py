@@ -1,0 +1,1 @@
+"""Where a bundle leaves float32 PyTorch first: `qlot bisect`."""

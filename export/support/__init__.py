@@ -1,0 +1,1 @@
+"""What can be exported: `qlot targets`. Needs no PyTorch."""
