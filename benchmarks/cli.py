@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from qlot.runtime.cli.hints import show_next
 from qlot.runtime.errors import QlotError
 from qlot.runtime.extras import pip_line
 from qlot.runtime.progress import shown
@@ -151,6 +152,7 @@ def _measured(request: HostRequest, out: Path) -> RunResult:
     console.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
     if not result.valid:
         console.print(f"not valid: {'; '.join(result.reasons)}", markup=False, highlight=False, soft_wrap=True)
+    show_next(console, "bench host", bundle=request.bundles[0], folder=out)
     return result
 
 
@@ -190,6 +192,7 @@ def report(
             with written_whole(out / name) as temporary:
                 temporary.write_text(content, encoding="utf-8")
             console.print(f"written: {out / name}", markup=False, highlight=False, soft_wrap=True)
+    show_next(console, "bench report")
     if loaded.refused:
         raise typer.Exit(1)
 
@@ -202,7 +205,7 @@ def compare(
 ) -> None:
     """Compare two bundles, measured now and in turn, or the subjects of one or two results.
 
-    The ratio comes with a 95 % interval. One that holds 1 shows no difference. Two results were measured at different
+    The ratio comes with a 99 % interval. One that holds 1 shows no difference. Two results were measured at different
     times: what else had changed by then is in their ratio.
     """
     from qlot.benchmarks.drivers.host.run import HostRequest

@@ -38,14 +38,13 @@ def charts(
     found: Sequence[Row], results: Sequence[RunResult], quality: Mapping[str, Quality]
 ) -> list[tuple[str, Element]]:
     """Return the charts that there is something for, each with what it shows."""
-    few = found[:MOST]
     wanted: list[tuple[str, Draw]] = [
-        ("Latency of a frame: half of the frames lie in the box, the whiskers reach to 1 and 99 %", _latency(few)),
-        ("Parts of a frame", _stages(few)),
-        ("A frame over the steps K: medians and the line a + b K", _over_steps(few)),
+        ("Latency of a frame: half of the frames lie in the box, the whiskers reach to 1 and 99 %", _latency(found)),
+        ("Parts of a frame", _stages(found)),
+        ("A frame over the steps K: medians and the line a + b K", _over_steps(found)),
         ("A frame over the landmarks N: medians and the line a + b N", _over_landmarks(results)),
-        ("At a camera's pace: medians of windows", _sustained(few)),
-        ("Flicker at rest over the latency of a frame: low and left is better", _flicker(few, quality)),
+        ("At a camera's pace: medians of windows", _sustained(found)),
+        ("Flicker at rest over the latency of a frame: low and left is better", _flicker(found, quality)),
     ]
     drawn = []
     for caption, draw in wanted:
@@ -57,7 +56,7 @@ def charts(
 
 def _latency(found: Sequence[Row]) -> Draw:
     def draw(axes: Axes) -> bool:
-        kept = [(r, s) for r in found if (s := series_of(r.subject, "frame", r.steps)) and s.rounds]
+        kept = [(r, s) for r in found if (s := series_of(r.subject, "frame", r.steps)) and s.rounds][:MOST]
         boxes = []
         for row, series in kept:
             values = np.concatenate([np.asarray(x) for x in series.rounds or ()])
@@ -74,7 +73,7 @@ def _latency(found: Sequence[Row]) -> Draw:
 
 def _stages(found: Sequence[Row]) -> Draw:
     def draw(axes: Axes) -> bool:
-        kept = [r for r in found if all(series_of(r.subject, p, r.steps) for p in PARTS)]
+        kept = [r for r in found if all(series_of(r.subject, p, r.steps) for p in PARTS)][:MOST]
         left = np.zeros(len(kept))
         for part in PARTS:
             series = [series_of(r.subject, part, r.steps) for r in kept]
@@ -93,15 +92,14 @@ def _stages(found: Sequence[Row]) -> Draw:
 
 def _over_steps(found: Sequence[Row]) -> Draw:
     def draw(axes: Axes) -> bool:
-        for row in found:
-            line = line_over_steps(row.subject, "frame")
-            if line:
-                steps = steps_of(row.subject)
-                series = [series_of(row.subject, "frame", k) for k in steps]
-                points = axes.plot(steps, [np.median(rounds_of(s)) for s in series if s], "o", ms=4)
-                ends = np.array([0, steps[-1]])
-                colour = points[0].get_color()
-                axes.plot(ends, line.a.value + line.b.value * ends, color=colour, lw=1, label=_short(row))
+        fitted = [(row, line) for row in found if (line := line_over_steps(row.subject, "frame"))]
+        for row, line in fitted[:MOST]:
+            steps = steps_of(row.subject)
+            series = [series_of(row.subject, "frame", k) for k in steps]
+            points = axes.plot(steps, [np.median(rounds_of(s)) for s in series if s], "o", ms=4)
+            ends = np.array([0, steps[-1]])
+            colour = points[0].get_color()
+            axes.plot(ends, line.a.value + line.b.value * ends, color=colour, lw=1, label=_short(row))
         return _finish(axes, "K, steps a frame", "ms")
 
     return draw
@@ -115,7 +113,7 @@ def _over_landmarks(results: Sequence[RunResult]) -> Draw:
                 drawn = axes.plot(ends, line.a.value + line.b.value * ends, lw=1, label=name)
                 for subject in result.subjects:
                     b = subject.bundle
-                    if b and name.startswith(f"{b.preset} {b.target} {b.scheme}, {subject.threads} "):
+                    if b and name.startswith(f"{b.preset} {b.target} {b.scheme}, threads: {subject.threads}"):
                         series = series_of(subject, "frame", usual_steps(subject))
                         if series:
                             middle = float(np.median(rounds_of(series)))

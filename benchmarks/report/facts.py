@@ -23,7 +23,7 @@ from qlot.benchmarks.protocol.statistics import (
 )
 from qlot.benchmarks.results.model import Part, RunResult, SeriesSpec, SoakSpec, SubjectSpec
 
-YARDSTICK = "yardstick"
+YARDSTICK, ITERATION = "yardstick", "an iteration"
 WHOLE: tuple[Part, ...] = ("frame", "network")
 PARTS: tuple[Part, ...] = (*WHOLE, "preprocess", "extractor", "refiner", "postprocess", "network extractor",
                            "network refiner")  # fmt: skip
@@ -85,7 +85,7 @@ def lines_over_landmarks(result: RunResult) -> Iterator[LandmarkLine]:
     for subject in result.subjects:
         bundle, series = subject.bundle, series_of(subject, "frame", usual_steps(subject))
         if bundle and series:
-            name = f"{bundle.preset} {bundle.target} {bundle.scheme}, {subject.threads} threads"
+            name = f"{bundle.preset} {bundle.target} {bundle.scheme}, threads: {subject.threads}"
             key = f"{name} {bundle.checkpoint_sha256}"
             groups.setdefault(key, {}).setdefault(bundle.landmarks, rounds_of(series))
     for key, by_count in groups.items():
@@ -156,6 +156,7 @@ def within(result: RunResult) -> Iterator[Comparison]:
     bundles = [s for s in result.subjects if s.kind == "bundle"]
     for below, above in combinations(bundles, 2):
         yield from compared(above, below, paired=True)
+        yield from slopes(above, below)
     for peer in (s for s in result.subjects if s.kind == "peer"):
         for bundle in bundles:
             yield from beside(bundle, peer)
@@ -168,10 +169,15 @@ def beside(bundle: SubjectSpec, peer: SubjectSpec) -> Iterator[Comparison]:
         series = series_of(bundle, "network", k)
         if series:
             yield Comparison(bundle.name, peer.name, "network", k, ratio(rounds_of(series), rounds_of(other), True))
-    steps = [k for k in steps_of(bundle, "network") if k in steps_of(peer, "network")]
+    yield from slopes(bundle, peer)
+
+
+def slopes(above: SubjectSpec, below: SubjectSpec) -> Iterator[Comparison]:
+    """Compare what an iteration of the network costs, where both were measured at three K or more."""
+    steps = [k for k in steps_of(above, "network") if k in steps_of(below, "network")]
     if len(steps) >= 3:
-        slopes = slope_ratio(steps, _points(bundle, "network", steps), _points(peer, "network", steps))
-        yield Comparison(bundle.name, peer.name, "an iteration", 0, slopes)
+        found = slope_ratio(steps, _points(above, "network", steps), _points(below, "network", steps))
+        yield Comparison(above.name, below.name, ITERATION, 0, found)
 
 
 class Growth(NamedTuple):

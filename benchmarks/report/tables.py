@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from qlot.benchmarks.protocol.statistics import Interval
 from qlot.benchmarks.report.facts import (
+    ITERATION,
     WHOLE,
     Row,
     growth,
@@ -17,6 +18,7 @@ from qlot.benchmarks.report.facts import (
     series_of,
     steps_of,
     summary_of,
+    usual_steps,
     within,
 )
 from qlot.benchmarks.report.quality import Quality, quality_of
@@ -45,7 +47,7 @@ def latency(found: Sequence[Row], quality: Mapping[str, Quality]) -> Table:
         lines.append(
             (
                 subject.name + ("" if row.result.valid else " (not valid)"),
-                env.device,
+                env.device.split(",")[0],
                 subject.engine,
                 str(row.steps) if row.steps else NONE,
                 *((_ms(frame.p50), _ms(frame.p90), _ms(frame.p99)) if frame else (NONE,) * 3),
@@ -109,14 +111,19 @@ def roofline(results: Iterable[RunResult]) -> Table:
 
 
 def comparisons(results: Iterable[RunResult]) -> Table:
-    """List ratios within one run, of the same rounds."""
+    """List ratios within one run, of the same rounds: what a user gets; `qlot bench compare` says more."""
     head = ("this", "over that", "part", "K", "ratio", "verdict")
     lines: list[tuple[str, ...]] = [
         (c.above, c.below, c.part, str(c.iterations) if c.iterations else NONE, interval(c.ratio), c.verdict)
         for result in results
         for c in within(result)
+        if c.part == ITERATION or (c.part in WHOLE and c.iterations == _usual(result, c.above))
     ]
     return head, lines
+
+
+def _usual(result: RunResult, name: str) -> int:
+    return next(usual_steps(subject) for subject in result.subjects if subject.name == name)
 
 
 def memory(found: Sequence[Row]) -> Table:

@@ -80,5 +80,5 @@ def test_two_bundles_are_measured_in_turn(
 ) -> None:
     code, out, err = call(capsys, "compare", bundle_fp32, bundle_fp32, "--quick", "--out", tmp_path)
     assert code == 0, err
-    assert "#2 over nano" in out and "network, K = 8" in out
+    assert "(bundle-fp32) #2 over nano" in out and "network, K = 8" in out
     assert len(list(tmp_path.glob("*.json"))) == 1

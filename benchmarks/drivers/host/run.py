@@ -19,6 +19,7 @@ from qlot.benchmarks.drivers.host.sustained import sustained
 from qlot.benchmarks.protocol.constants import protocol, protocol_sha256
 from qlot.benchmarks.results.model import EnvironmentSpec, MemorySpec, RunResult, RunSpec, SubjectSpec
 from qlot.runtime.bundle.folder import Bundle
+from qlot.runtime.bundle.limits import printable
 from qlot.runtime.errors import QlotError
 from qlot.runtime.extras import DISTRIBUTION
 from qlot.runtime.progress import Progress
@@ -113,16 +114,19 @@ def _reasons(request: HostRequest, where: EnvironmentSpec, subjects: Sequence[Ti
 
 
 def _names(request: HostRequest) -> dict[str, tuple[Path, int]]:
-    """Name each bundle at each number of threads; two alike get a number."""
-    named: dict[str, tuple[Path, int]] = {}
+    """Name each bundle at each number of threads; of those that are alike in words, the folders tell them apart."""
+    words = []
     for path in request.bundles:
         manifest = Bundle.open(path).manifest
         engine = ENGINES[manifest.target]
         if request.engine not in (None, engine):
             raise QlotError(f"{path} is for {manifest.target}, which {engine} runs here, not {request.engine}.")
-        base = f"{manifest.model.preset} {manifest.layout.name} {manifest.target} {manifest.scheme.name}"
+        words.append(f"{manifest.model.preset} {manifest.layout.name} {manifest.target} {manifest.scheme.name}")
+    named: dict[str, tuple[Path, int]] = {}
+    for path, described in zip(request.bundles, words, strict=True):
+        place = f" ({printable(path.resolve().name, 60)})" if words.count(described) > 1 else ""
         for threads in request.threads:
-            name = base if threads == 1 else f"{base}, {threads} threads"
+            name = described + place + (f", {threads} threads" if threads > 1 else "")
             same = sum(known.partition(" #")[0] == name for known in named)
             named[f"{name} #{same + 1}" if same else name] = (path, threads)
     return named

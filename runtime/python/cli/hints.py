@@ -24,6 +24,8 @@ NEXT: dict[str, tuple[str, ...]] = {
     "targets": ("qlot export --target onnx --int8 --dry-run", "qlot export --help"),
     "lint": ("qlot inspect BUNDLE", "qlot verify BUNDLE"),
     "bisect": ("qlot verify BUNDLE --torch",),
+    "bench host": ("qlot bench report FOLDER --out report", "qlot bench profile BUNDLE"),
+    "bench report": ("qlot bench host BUNDLE",),
 }
 
 

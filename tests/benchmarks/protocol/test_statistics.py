@@ -63,7 +63,7 @@ def test_intervals_of_slopes_hold_the_slope() -> None:
         rng = np.random.default_rng(seed)
         line = fit_line((1, 2, 4, 8), [rounds(rng, np.ones(ROUNDS), 2 + 3 * k) for k in (1, 2, 4, 8)])
         held += 3.0 in line.b
-    assert held >= 170  # 95 % are promised; a bootstrap of 20 rounds is a little short
+    assert held >= 185  # 99 % are promised; a bootstrap of 20 rounds is a little short
 
 
 def test_a_slower_build_is_found_and_an_identical_one_is_not() -> None:
@@ -74,7 +74,7 @@ def test_a_slower_build_is_found_and_an_identical_one_is_not() -> None:
             speed = drift(rng)
             found[slower] += 1.0 not in ratio(rounds(rng, speed, slower), rounds(rng, speed, 1.0), paired=True)
     assert found[1.1] == 200
-    assert found[1.0] <= 20
+    assert found[1.0] <= 10
 
 
 def test_pairs_take_out_what_both_have_met() -> None:
@@ -82,7 +82,7 @@ def test_pairs_take_out_what_both_have_met() -> None:
     speed = drift(rng)
     one, other = rounds(rng, speed, 1.1), rounds(rng, speed, 1.0)
     paired, apart = ratio(one, other, paired=True), ratio(one, other, paired=False)
-    assert paired.high - paired.low < 0.1 * (apart.high - apart.low)
+    assert paired.high - paired.low < 0.3 * (apart.high - apart.low)
     assert 1.1 in apart and 1.1 in paired
 
 

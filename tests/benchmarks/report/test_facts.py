@@ -57,7 +57,7 @@ def test_subjects_of_a_run_are_compared_in_pairs() -> None:
 
 
 def test_a_bundle_is_set_beside_a_peer_by_its_network_alone() -> None:
-    (found,) = within(result(subject(), network("a peer", 4.0)))
+    (found,) = within(result(subject(), network("a peer", 4.0)))  # of one call: no slope to compare
     assert (found.below, found.part, found.iterations) == ("a peer", "network", 1)
     assert found.ratio.value == pytest.approx(0.25, rel=0.05)
     steps = network("one graph", 1.0) | {"series": [series("network", k, 1 + 2 * k, 3) for k in (1, 2, 4)]}

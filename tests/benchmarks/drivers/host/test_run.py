@@ -46,7 +46,8 @@ def test_a_run_is_a_result(measured: RunResult) -> None:
     assert parse_result(measured.model_dump_json().encode(), "x") == measured
     assert measured.run.seed == 3 and "a quick run, to see it work" in measured.reasons
     one, other = measured.subjects
-    assert other.name == f"{one.name} #2" and one.bundle == other.bundle
+    assert one.name == "nano wflw98 onnx fp32 (bundle-fp32)" and other.name == f"{one.name} #2"
+    assert one.bundle == other.bundle
     assert one.replay and one.replay.passed and one.load and one.load.open_ms > one.load.first_ms / 100
     parts = {(s.part, s.iterations) for s in one.series}
     assert parts == {
