@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def main(path: str, calls: str) -> int:
     features = extractor.run(feeds)
     state = {"landmarks": golden.landmarks[-2, golden.steps[-2] - 1][None], "hidden": golden.hidden[-2:-1]}
     inputs = {**{k: np.ascontiguousarray(v) for k, v in features.items()}, **state}
-    stages = {
+    stages: dict[str, Callable[[], object]] = {
         "nothing": lambda: None,
         "extractor": lambda: extractor.run(feeds),
         "refiner": lambda: refiner.run(inputs),
