@@ -1,4 +1,6 @@
-"""A result as text that fits into a form, a message or a QR code: no samples, but their medians by round.
+"""A result as text that fits into a form or a message, and of one bundle at few K into a QR code.
+
+Samples are left out, but their medians by round are there; parts of a frame are there at the bundle's own K alone.
 
     qlot-bench:1:<base64url of zlib of the JSON>:<first 8 digits of the SHA-256 of the JSON>
 
@@ -26,7 +28,7 @@ DIGITS = 4  # significant ones of a median: 0.05 % of it, far below what rounds 
 
 
 def to_text(result: RunResult) -> str:
-    """Return a result as text, less its samples."""
+    """Return a result as text, less its samples and the parts of frames at other K than a user gets."""
     short = result.model_copy(update={"subjects": tuple(map(_shortened, result.subjects))})
     data = short.model_dump_json(exclude_defaults=False).encode()
     packed = base64.urlsafe_b64encode(zlib.compress(data, 9)).decode()
@@ -66,7 +68,9 @@ def from_text(text: str, name: str) -> RunResult:
 
 
 def _shortened(subject: SubjectSpec) -> SubjectSpec:
-    return subject.model_copy(update={"series": tuple(map(_without_samples, subject.series))})
+    own = subject.bundle.steps if subject.bundle else 0
+    kept = [s for s in subject.series if s.part in ("frame", "network") or s.iterations == own]
+    return subject.model_copy(update={"series": tuple(map(_without_samples, kept))})
 
 
 def _without_samples(series: SeriesSpec) -> SeriesSpec:

@@ -83,7 +83,10 @@ def test_every_hint_is_a_command_with_options_that_it_has() -> None:
         _, name, *words = line.split()
         if name not in commands:  # of an extra that is not installed
             continue
-        known = {flag for p in commands[name].params for flag in (*p.opts, *p.secondary_opts)} | {"--help"}
+        command = commands[name]
+        if hasattr(command, "commands"):  # a group: its command comes next
+            command = command.commands[words.pop(0)]
+        known = {flag for p in command.params for flag in (*p.opts, *p.secondary_opts)} | {"--help"}
         assert {w for w in words if w.startswith("--")} <= known, line
 
 
