@@ -44,13 +44,25 @@ def add(folder: Path, result: RunResult) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with named(path):
-            temporary.write_text(result.model_dump_json(exclude_none=False) + "\n", encoding="utf-8")
-            os.link(temporary, path)  # fails where a rename would replace
+            temporary.write_text(result.model_dump_json() + "\n", encoding="utf-8")
+            _place(temporary, path)
     except FileExistsError as e:
         raise RepeatedError(f"{path}: this run is there already; results are added, never changed") from e
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless there is one of that name."""
+    try:
+        os.link(temporary, path)  # fails where a rename would replace
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: two runs of one number at once are not to be feared
+        if path.exists():
+            raise FileExistsError(path) from None
+        temporary.rename(path)
 
 
 def file_name(result: RunResult) -> str:

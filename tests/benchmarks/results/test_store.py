@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,17 @@ def test_a_run_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(RepeatedError, match="never changed"):
         add(tmp_path, result(device="a machine", cores=1))
     assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = add(tmp_path, result())
+    with pytest.raises(RepeatedError, match="never changed"):
+        add(tmp_path, result())
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
