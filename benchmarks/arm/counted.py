@@ -28,8 +28,7 @@ def main(path: str, calls: str) -> int:
     image = network_input(golden.crops[-1])
     feeds = {"image": to_bytes(image) if extractor.inputs[0].dtype == "uint8" else image}
     features = extractor.run(feeds)
-    state = {"landmarks": golden.landmarks[-2, golden.steps[-2] - 1][None], "hidden": golden.hidden[-2:-1]}
-    inputs = {**{k: np.ascontiguousarray(v) for k, v in features.items()}, **state}
+    inputs = {**{k: np.ascontiguousarray(v) for k, v in features.items()}, **golden.last_state}
     stages: dict[str, Callable[[], object]] = {
         "nothing": lambda: None,
         "extractor": lambda: extractor.run(feeds),

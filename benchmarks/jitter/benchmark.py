@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +16,7 @@ from qlot.benchmarks.jitter.protocol import JitterProtocol, load_protocol
 from qlot.benchmarks.jitter.rendering import clips_of
 from qlot.benchmarks.jitter.report import record
 from qlot.benchmarks.jitter.run import Followers, MethodScores, run
-from qlot.runtime.bundle.folder import MANIFEST, Bundle
+from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.host import host
 from qlot.runtime.network.bundle_network import BundleNetwork
 
@@ -80,7 +79,7 @@ def benchmark(request: JitterRequest, progress: Callable[[str], None]) -> Benchm
     about = {
         "preset": spec.model.preset,
         "checkpoint": spec.model.checkpoint,
-        "manifest_sha256": hashlib.sha256((bundle.path / MANIFEST).read_bytes()).hexdigest(),
+        "manifest_sha256": bundle.manifest_sha256,
         "layout": spec.layout.name,
         "target": spec.target,
         "scheme": spec.scheme.name,

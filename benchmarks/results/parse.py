@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 from qlot.benchmarks.protocol.constants import protocol
 from qlot.benchmarks.results.errors import CorruptError, ForeignError, OversizedError, SchemaError, VersionError
 from qlot.benchmarks.results.model import FORMAT, SCHEMA_VERSION, RunResult
-from qlot.runtime.bundle.json_text import describe
+from qlot.runtime.bundle.json_text import describe, loads_strict
 
 
 def read_result(path: Path) -> RunResult:
@@ -48,7 +47,7 @@ def parse_result(data: bytes, name: str) -> RunResult:
     if len(data) > most:
         raise OversizedError(f"{name}: more than {most // 2**20} MB, which no result has")
     try:
-        found = json.loads(data.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_repeats)
+        found = loads_strict(data.decode("utf-8"))
     except (ValueError, RecursionError) as e:
         raise CorruptError(f"{name}: not valid JSON ({e}): copy or measure it again") from e
     _check_kind(found, name)
@@ -66,14 +65,3 @@ def _check_kind(found: Any, name: str) -> None:
         if not isinstance(version, str) or not re.fullmatch(r"\d{1,6}\.\d{1,6}", version, re.ASCII):
             raise ForeignError(f"{name}: has no schema_version of the form MAJOR.MINOR")
         raise VersionError(f"{name}: schema version {version}, {SCHEMA_VERSION} is read: update the older program")
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is not a JSON number")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is repeated in one object")
-    return found

@@ -18,7 +18,7 @@ def host() -> str:
     flags = (fields.get("flags") or fields.get("Features", "")).split()
     vector = next((name for flag, name in _VECTORS.items() if flag in flags), "")
     dots = "int8 dot products" if any(flag in flags for flag in _DOTS) else ""
-    return ", ".join(filter(None, (name, vector, dots, f"{_cores()} cores", platform.system())))
+    return ", ".join(filter(None, (name, vector, dots, f"{cores()} cores", platform.system())))
 
 
 def _cpuinfo() -> dict[str, str]:
@@ -29,5 +29,6 @@ def _cpuinfo() -> dict[str, str]:
     return {key.strip(): value.strip() for key, colon, value in lines if colon}
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from qlot.model.layout import LayoutError, load_layout
 from qlot.model.torch_network import ENGINE, TorchNetwork
 from qlot.model.weights import DEFAULT, shipped_weights, weights_path
 from qlot.runtime.bundle.defaults import default_spec
-from qlot.runtime.bundle.folder import MANIFEST, Bundle
+from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import LayoutSpec, TrackerSpec
 from qlot.runtime.bundle.stated_confidence import ANY_FACE, stated_confidence
 from qlot.runtime.network.bundle_network import BundleNetwork
@@ -94,7 +93,7 @@ class BundleSubject:
         self.info = SubjectInfo(
             kind="bundle",
             name=folder.name,
-            sha256=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),  # it lists the hash of every file
+            sha256=bundle.manifest_sha256,
             weights_sha256=manifest.model.checkpoint_sha256,
             preset=manifest.model.preset,
             parameters=manifest.model.parameters,

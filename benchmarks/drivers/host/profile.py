@@ -63,8 +63,7 @@ def profile(bundle: Bundle) -> tuple[StageProfile, ...]:
     golden = bundle.golden()
     if golden is None:
         raise BundleError(f"{bundle.path}: has no golden sequence, whose frame is run: export it without --no-golden.")
-    state = {"landmarks": golden.landmarks[-2, golden.steps[-2] - 1][None], "hidden": golden.hidden[-2:-1]}
-    feeds: dict[str, Any] = {"image": network_input(golden.crops[-1]), **state}
+    feeds: dict[str, Any] = {"image": network_input(golden.crops[-1]), **golden.last_state}
     profiles = []
     for stage in STAGES:
         outputs, events = _run(bundle, stage, feeds)

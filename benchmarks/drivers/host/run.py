@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.limits import printable
 from qlot.runtime.errors import QlotError
 from qlot.runtime.extras import DISTRIBUTION
+from qlot.runtime.host import cores
 from qlot.runtime.progress import Progress
 
 
@@ -49,7 +49,7 @@ def run(request: HostRequest, progress: Progress) -> RunResult:
     """
     names = _names(request)
     started, begin = datetime.now(UTC), time.perf_counter()
-    before = environment(_cores())
+    before = environment(cores())
     subjects: list[TimedSubject] = []
     for name, (path, threads) in names.items():
         progress(f"replaying and loading {name}")
@@ -130,7 +130,3 @@ def _names(request: HostRequest) -> dict[str, tuple[Path, int]]:
             same = sum(known.partition(" #")[0] == name for known in named)
             named[f"{name} #{same + 1}" if same else name] = (path, threads)
     return named
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

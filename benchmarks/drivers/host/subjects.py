@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,14 +14,13 @@ from qlot.benchmarks.drivers.host.environment import NO_ENERGY
 from qlot.benchmarks.drivers.host.frames import endless
 from qlot.benchmarks.peers.bare import BARE, bare_stages
 from qlot.benchmarks.results.model import BundleSpec, LoadSpec, Part, PlacementSpec, ReplaySpec, SubjectSpec
-from qlot.runtime.bundle.folder import MANIFEST, Bundle
+from qlot.runtime.bundle.folder import Bundle
 from qlot.runtime.bundle.manifest import IterationSpec, StageName
 from qlot.runtime.errors import BundleError
 from qlot.runtime.media.video import Image
 from qlot.runtime.network.bundle_network import BundleNetwork
 from qlot.runtime.network.pixels import network_input
 from qlot.runtime.network.replay import compare, run_frames
-from qlot.runtime.network.state import State
 from qlot.runtime.tracking.result import Status
 from qlot.runtime.tracking.tracker import Tracker
 
@@ -118,7 +116,7 @@ class TimedBundle:
             name=self.name,
             kind="bundle",
             bundle=BundleSpec(
-                manifest_sha256=hashlib.sha256((self.bundle.path / MANIFEST).read_bytes()).hexdigest(),
+                manifest_sha256=self.bundle.manifest_sha256,
                 checkpoint_sha256=manifest.model.checkpoint_sha256,
                 preset=manifest.model.preset,
                 target=manifest.target,
@@ -285,14 +283,12 @@ def _bare(bundle: Bundle, threads: int) -> Callable[[int], dict[Part, float]] | 
         return None
     golden = bundle.golden()
     assert golden is not None  # replayed before
-    image = network_input(golden.crops[-1])
-    state = State(golden.landmarks[-2, golden.steps[-2] - 1][None], golden.hidden[-2:-1])
+    image, state = network_input(golden.crops[-1]), golden.last_state
     extract, refine = bare_stages(bundle)
-    inputs = {"landmarks": state.landmarks, "hidden": state.hidden}
 
     def call(steps: int) -> dict[Part, float]:
         start = time.perf_counter()
-        features = {**extract({"image": image}), **inputs}
+        features = {**extract({"image": image}), **state}
         extracted = time.perf_counter()
         for _ in range(steps):
             refine(features)

@@ -136,6 +136,11 @@ class Bundle:
             raise IntegrityError(f"the golden sequence has frames, side, landmarks, channels {found}, wanted {wanted}")
         return golden
 
+    @property
+    def manifest_sha256(self) -> str:
+        """Hash of `manifest.json` as it lies there; it holds the hash of every other file, so it names the bundle."""
+        return hashlib.sha256((self.path / MANIFEST).read_bytes()).hexdigest()
+
     @cached_property
     def _specs(self) -> dict[str, FileSpec]:
         return {f.path: f for f in self.manifest.files}

@@ -55,6 +55,14 @@ class GoldenSequence:
     hidden: NDArray[np.float32]
     gate: NDArray[np.float32]
 
+    @property
+    def last_state(self) -> dict[str, NDArray[np.float32]]:
+        """The refiner's state inputs on the last frame, less the crop's own motion: what a tracker meets on a face.
+
+        `landmarks` (1, N, 7) and `hidden` (1, N, C), those after the frame before. T is 2 or more.
+        """
+        return {"landmarks": self.landmarks[-2, self.steps[-2] - 1][None], "hidden": self.hidden[-2:-1]}
+
     def __post_init__(self) -> None:
         tensors = {name: getattr(self, name) for name in _TENSORS}
         for name, dtype in _TENSORS.items():

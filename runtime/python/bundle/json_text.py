@@ -17,6 +17,21 @@ def strict_json(text: str | bytes, name: str) -> Any:
     Raises:
         ManifestError: `name` is not such JSON, or is too large to be read at all.
     """
+    try:
+        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        _check_size(decoded, len(text), name)
+        return loads_strict(decoded)
+    except (ValueError, RecursionError) as e:
+        raise ManifestError(f"{name} is not valid JSON: {e}. Export the bundle again.") from e
+
+
+def loads_strict(text: str) -> Any:
+    """Parse JSON without a repeated key, NaN or Infinity, of any size.
+
+    Raises:
+        ValueError: `text` is not such JSON.
+        RecursionError: it is too deep.
+    """
 
     def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -27,12 +42,7 @@ def strict_json(text: str | bytes, name: str) -> Any:
     def no_constant(word: str) -> Any:
         raise ValueError(f"{word} is not a JSON number")
 
-    try:
-        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
-        _check_size(decoded, len(text), name)
-        return json.loads(decoded, object_pairs_hook=no_repeats, parse_constant=no_constant)
-    except (ValueError, RecursionError) as e:
-        raise ManifestError(f"{name} is not valid JSON: {e}. Export the bundle again.") from e
+    return json.loads(text, object_pairs_hook=no_repeats, parse_constant=no_constant)
 
 
 def describe(error: ValidationError) -> str:
